@@ -1,0 +1,349 @@
+package evertoken
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/benbjohnson/clock"
+
+	"github.com/evertoken/evertoken/storage"
+)
+
+var (
+	// ErrSignedOut means that there is no session: nobody has signed in, or
+	// somebody signed out, or the issuer has ended it. An error that wraps it
+	// may also wrap the [*RefreshError] that holds the issuer's verdict.
+	ErrSignedOut = errors.New("evertoken: signed out")
+
+	// ErrClosed means that the client was closed.
+	ErrClosed = errors.New("evertoken: client is closed")
+)
+
+// A Clock tells the time and makes timers. clock.New() and *clock.Mock of
+// github.com/benbjohnson/clock are Clocks as they stand.
+type Clock interface {
+	Now() time.Time
+	Timer(d time.Duration) *clock.Timer
+}
+
+// Config configures a [Client]. Only Issuer is required.
+type Config struct {
+	// Issuer renews tokens. Required.
+	Issuer Issuer
+
+	// Origins are where access tokens may be sent: scheme://host[:port], https
+	// or loopback http. Nil means the issuer's own, if it has an Origins method.
+	Origins []string
+
+	// Store keeps the session. Nil means memory: the session ends with the
+	// process.
+	Store storage.Store
+
+	// Session is the key of the session in Store. Empty means "default".
+	Session string
+
+	// Login signs in unattended when there is no session, or the issuer has
+	// ended it; nil means that only SignIn does. The refresher calls it, at most
+	// once per CheckInterval, one process at a time. An error is retried like an
+	// issuer that is down; one that is [Rejected] or [Misconfigured] after five
+	// minutes, doubling up to an hour.
+	Login func(context.Context) (Token, error)
+
+	// CheckInterval is how often the refresher looks. Zero means 60 s.
+	CheckInterval time.Duration
+
+	// ExpiryWindow is how long before its expiry a token is renewed by the next
+	// check. Zero means 5 min.
+	ExpiryWindow time.Duration
+
+	// WindowFraction caps ExpiryWindow at this share of a token's lifetime,
+	// between 0 and 1: 0.25 renews a token when a quarter of it is left. Zero
+	// means no cap, so that tokens that live no longer than ExpiryWindow are
+	// renewed by every check.
+	WindowFraction float64
+
+	// Base sends requests. Nil means http.DefaultTransport.
+	Base http.RoundTripper
+
+	// Clock is for tests. Nil means the machine's.
+	Clock Clock
+
+	// Logger receives one line per event: failures as warnings, the rest as
+	// info. Nil means slog.Default(), and only warnings.
+	Logger *slog.Logger
+
+	// OnEvent is called with each event, in order, from one goroutine. It may
+	// call anything but Close. Events that find 64 others waiting are dropped.
+	OnEvent func(Event)
+}
+
+// complete checks the configuration, names all that is wrong with it at once,
+// and fills in what was left out.
+func (c *Config) complete() error {
+	var faults []string
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	if c.Issuer == nil {
+		fault("Issuer is missing")
+	}
+	if c.CheckInterval < 0 {
+		fault("CheckInterval is negative: %v", c.CheckInterval)
+	}
+	if c.ExpiryWindow < 0 {
+		fault("ExpiryWindow is negative: %v", c.ExpiryWindow)
+	}
+	if !(c.WindowFraction >= 0 && c.WindowFraction <= 1) {
+		fault("WindowFraction is not between 0 and 1: %v", c.WindowFraction)
+	}
+	if own, ok := c.Issuer.(interface{ Origins() []string }); ok && c.Origins == nil {
+		c.Origins = own.Origins()
+	}
+	if len(c.Origins) == 0 {
+		fault("Origins is empty and the Issuer names none")
+	}
+	for i, o := range c.Origins {
+		if _, err := parseOrigin(o); err != nil {
+			fault("Origins[%d] %v", i, err)
+		}
+	}
+	if len(faults) > 0 {
+		return errors.New("evertoken: bad Config: " + strings.Join(faults, "; "))
+	}
+	c.defaults()
+	return nil
+}
+
+func (c *Config) defaults() {
+	if c.Store == nil {
+		c.Store = storage.NewMemory()
+	}
+	if c.Session == "" {
+		c.Session = "default"
+	}
+	if c.CheckInterval == 0 {
+		c.CheckInterval = time.Minute
+	}
+	if c.ExpiryWindow == 0 {
+		c.ExpiryWindow = 5 * time.Minute
+	}
+	if c.Clock == nil {
+		c.Clock = clock.New()
+	}
+}
+
+// A Client holds one session and keeps it alive. It is safe for concurrent use.
+type Client struct {
+	cfg     Config
+	session *session
+	loop    *refresher
+	board   *board
+}
+
+// New returns a client for the session that the store holds, or for none yet,
+// and starts its refresher. It fails on a bad configuration and on a store that
+// cannot be read; it calls neither the issuer nor Login. A record that was read
+// but is damaged does not fail New: Token tells of it, and SignIn replaces it
+// and keeps the damaged bytes aside under the session's key + ".corrupt". ctx
+// serves New only. Close the client when it is not needed any more.
+func New(ctx context.Context, cfg Config) (*Client, error) {
+	return newClient(ctx, cfg, mathrand.Float64)
+}
+
+func newClient(ctx context.Context, cfg Config, random func() float64) (*Client, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	c := &Client{cfg: cfg}
+	c.session = newSession(&c.cfg)
+	if err := c.session.do(ctx, c.session.read); err != nil && !errors.Is(err, storage.ErrCorrupt) {
+		return nil, err
+	}
+	c.board = newBoard(&c.cfg)
+	loop := &refresher{
+		cfg: &c.cfg, clock: cfg.Clock, session: c.session, board: c.board,
+		sched:  schedule{cfg.CheckInterval, cfg.ExpiryWindow, cfg.WindowFraction},
+		owner:  rand.Text(),
+		random: random,
+		done:   make(chan struct{}),
+		wake:   make(chan struct{}, 1),
+		first:  wall(cfg.Clock).Add(time.Duration((1 - random()) * float64(cfg.CheckInterval))),
+	}
+	if g, ok := cfg.Issuer.(interface{ ReuseGrace() time.Duration }); ok {
+		loop.grace = g.ReuseGrace()
+	}
+	loop.ctx, loop.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	c.loop = loop
+	loop.describe()
+	loop.publishNext(loop.nextLook())
+	go loop.run()
+	return c, nil
+}
+
+// HTTP returns an http.Client that signs its requests. Each call returns a new
+// one, to which timeouts or a cookie jar may be added.
+func (c *Client) HTTP() *http.Client { return &http.Client{Transport: c.Transport()} }
+
+// Transport returns the transport of HTTP, for composing with others.
+func (c *Client) Transport() *Transport {
+	return &Transport{Source: c, Origins: c.cfg.Origins, Base: c.cfg.Base}
+}
+
+// Token returns a token that is valid now. It waits, until ctx ends, only if
+// there is none but one can be had. The error is [ErrSignedOut], [ErrClosed],
+// ctx's, the store's, or the [*RefreshError] of the last attempt.
+func (c *Client) Token(ctx context.Context) (Token, error) {
+	s, err := c.snapshot(ctx)
+	if err != nil {
+		return Token{}, err
+	}
+	return s.token(), nil
+}
+
+// snapshot is Token for the transport. The wait is for a wish that the loop
+// fulfils; it is repeated only when a token came that ended before it was seen.
+func (c *Client) snapshot(ctx context.Context) (*snapshot, error) {
+	for {
+		s := c.session.served.Load()
+		if s.alive(wall(c.cfg.Clock)) {
+			return s, nil
+		}
+		if err := c.hopeless(s); err != nil {
+			return nil, err
+		}
+		if err := c.wait(ctx, c.loop.ask(false)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// hopeless says why no renewal can bring a token.
+func (c *Client) hopeless(s *snapshot) error {
+	switch {
+	case errors.Is(s.err, ErrClosed):
+		return s.err
+	case c.cfg.Login != nil && !c.loop.leftOut.Load():
+		return nil
+	case s.err != nil:
+		return s.err
+	case s.Over:
+		return fmt.Errorf("%w: the issuer has ended the session", ErrSignedOut)
+	}
+	return nil
+}
+
+func (c *Client) wait(ctx context.Context, w *wish) error {
+	select {
+	case <-w.done:
+		return w.err
+	case <-c.loop.done:
+		return ErrClosed
+	case <-ctx.Done():
+		return fmt.Errorf("evertoken: waiting for a token: %w", context.Cause(ctx))
+	}
+}
+
+// replace returns the token that takes the place of one that a server refused,
+// or nil if there is none: another sign-in has taken place, it is too early for
+// another renewal, or the renewal failed.
+func (c *Client) replace(ctx context.Context, refused *snapshot) *snapshot {
+	s := c.session.served.Load()
+	if s.sameToken(refused) {
+		w := c.loop.askRefused(refused)
+		if w != nil && c.wait(ctx, w) != nil {
+			return nil
+		}
+		s = c.session.served.Load()
+	}
+	if s.SID != refused.SID || s.sameToken(refused) || !s.alive(wall(c.cfg.Clock)) {
+		return nil
+	}
+	return s
+}
+
+// SignIn begins a session with t, in place of any other. It is saved before it
+// is used: if the store fails, nothing has changed.
+func (c *Client) SignIn(ctx context.Context, t Token) error {
+	if t.AccessToken == "" && t.RefreshToken == "" {
+		return errors.New("evertoken: sign in: the token has neither AccessToken nor RefreshToken")
+	}
+	if c.loop.ctx.Err() != nil {
+		return ErrClosed
+	}
+	t, err := t.normalize(wall(c.cfg.Clock))
+	if err != nil {
+		return fmt.Errorf("evertoken: sign in: %w", err)
+	}
+	n := newSnapshot(firstRecord(t), 0)
+	if err := c.session.do(ctx, func(ctx context.Context) error { return c.session.start(ctx, n) }); err != nil {
+		return fmt.Errorf("evertoken: sign in: %w", err)
+	}
+	c.loop.leftOut.Store(false)
+	c.board.tell(Event{Kind: SessionStarted, Reason: causeSignIn, Expiry: t.Expiry})
+	c.board.signedIn(n)
+	c.loop.poke()
+	return nil
+}
+
+// SignOut ends the session: in the store first, then at the issuer, if it can
+// revoke. The error tells which of the two failed; the client is signed out in
+// any case. Login is not called again before SignIn or a new client.
+func (c *Client) SignOut(ctx context.Context) error {
+	if c.loop.ctx.Err() != nil {
+		return ErrClosed
+	}
+	c.loop.leftOut.Store(true)
+	var last Token
+	err := c.session.do(ctx, func(ctx context.Context) (err error) {
+		last, err = c.session.end(ctx)
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("evertoken: sign out: %w", err)
+	}
+	c.board.tell(Event{Kind: SessionEnded, Err: err})
+	c.board.signedOut(err)
+	c.loop.poke()
+	return errors.Join(err, c.revoke(ctx, last))
+}
+
+func (c *Client) revoke(ctx context.Context, t Token) error {
+	revoker, ok := c.cfg.Issuer.(revoker)
+	if !ok || t.RefreshToken == "" && t.AccessToken == "" {
+		return nil
+	}
+	if err := revoker.Revoke(ctx, t); err != nil {
+		return fmt.Errorf("evertoken: revoke: %w", err)
+	}
+	return nil
+}
+
+// Refresh renews the token now. While a failed attempt is being waited out it
+// returns that attempt's error: to send again earlier could cost the session.
+// ctx bounds the wait, not the exchange.
+func (c *Client) Refresh(ctx context.Context) error {
+	if err := c.hopeless(c.session.served.Load()); err != nil {
+		return err
+	}
+	return c.wait(ctx, c.loop.ask(true))
+}
+
+// Status returns what the client is doing, and why.
+func (c *Client) Status() Status { return c.board.read() }
+
+// Close stops the refresher and waits until it has ended. An exchange that is
+// not written yet is cancelled; one that is written is left to finish and be
+// saved. The error is of a token that could not be saved. Close may be called
+// more than once and from several goroutines, but not from OnEvent.
+func (c *Client) Close() error {
+	err := c.loop.halt()
+	c.session.served.Store(&snapshot{err: ErrClosed})
+	c.board.update(func(s *Status) { s.State, s.NextCheck = Closed, time.Time{} })
+	c.board.close()
+	return err
+}

@@ -1,0 +1,2 @@
+// Package evertoken keeps a program signed in.
+package evertoken

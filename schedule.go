@@ -1,0 +1,205 @@
+package evertoken
+
+import (
+	"math"
+	"time"
+)
+
+const (
+	unknownLife  = time.Hour        // a token of unknown expiry is renewed at this age
+	lastTry      = 30 * time.Second // before the access token dies: when an unexplained attempt is repeated
+	backoffFirst = time.Second
+	backoffMost  = time.Minute
+	verdictPause = 5 * time.Minute // after an answer that only a person can change
+	longestPause = time.Hour
+	noteSettles  = 3 * time.Second   // somebody else's open note is looked at again after this
+	noteForced   = 120 * time.Second // and is waited for no longer than this when servers refuse the token
+)
+
+// A life is the span of one access token on the wall clock.
+type life struct {
+	issued time.Time
+	expiry time.Time // zero: unknown
+	dead   time.Time // from here on it is not sent any more; zero: never
+}
+
+// newLife allows for what a token loses on its way: servers cut instants to
+// whole seconds, and a request travels for as long as the exchange did. A token
+// that lives for seconds can spare no more than a quarter of them.
+func newLife(t Token, roundTrip time.Duration) life {
+	l := life{issued: t.IssuedAt, expiry: t.Expiry, dead: t.Expiry}
+	if !l.expiry.IsZero() {
+		l.dead = l.expiry.Add(-min(time.Second+roundTrip, l.lifetime()/4))
+	}
+	return l
+}
+
+// lifetime is zero for a life of unknown length.
+func (l life) lifetime() time.Duration {
+	if l.expiry.IsZero() {
+		return 0
+	}
+	return max(0, l.expiry.Sub(l.issued))
+}
+
+func (l life) isDead(now time.Time) bool { return !l.dead.IsZero() && !now.Before(l.dead) }
+
+// left is how long the token can still be used; unknown counts as none.
+func (l life) left(now time.Time) time.Duration {
+	if l.dead.IsZero() {
+		return 0
+	}
+	return l.dead.Sub(now)
+}
+
+// A schedule answers when. Its methods are pure functions of the instant, a
+// token's life and the configuration.
+type schedule struct {
+	interval time.Duration
+	window   time.Duration
+	fraction float64 // of the lifetime, a cap on window; 0: off
+}
+
+func (s schedule) windowOf(l life) time.Duration {
+	if s.fraction == 0 {
+		return s.window
+	}
+	return min(s.window, time.Duration(s.fraction*float64(l.lifetime())))
+}
+
+// due says whether a token is to be renewed at a check: less than the window is
+// left, strictly.
+func (s schedule) due(now time.Time, l life) bool {
+	if l.expiry.IsZero() {
+		return !now.Before(l.issued.Add(unknownLife))
+	}
+	return l.expiry.Sub(now) < s.windowOf(l)
+}
+
+// tick is the first instant after now of the grid that starts at first. The
+// grid stays where it is, so that a fleet which started together remains spread.
+func (s schedule) tick(now, first time.Time) time.Time {
+	if now.Before(first) {
+		// A clock that was set back must not put the next check far away.
+		return earliest(first, now.Add(s.interval))
+	}
+	return first.Add(now.Sub(first).Truncate(s.interval) + s.interval)
+}
+
+// next is the instant of the next check: the tick, unless the token would be
+// dead by then. In that case it is the first instant at which the token is due
+// and at most half of its life is left; it may lie in the past.
+func (s schedule) next(tick time.Time, l life) time.Time {
+	if l.expiry.IsZero() || tick.Before(l.dead) {
+		return tick
+	}
+	return earliest(l.dead, l.expiry.Add(-min(s.windowOf(l), l.lifetime()/2)+1))
+}
+
+// patience is how long one attempt may take. Silence proves nothing, so an
+// attempt is given as much time as the token can spare.
+func patience(left time.Duration) time.Duration {
+	return min(max(left-lastTry, time.Minute), 3*time.Minute)
+}
+
+// backoff has full jitter: a uniform draw from (0, ceiling]. failures counts
+// from one.
+func backoff(failures int, random float64) time.Duration {
+	ceiling := min(float64(backoffMost), float64(backoffFirst)*math.Pow(2, float64(failures-1)))
+	return time.Duration((1 - random) * ceiling)
+}
+
+// A failure is what decides when to try again.
+type failure struct {
+	outcome    Outcome
+	silent     bool // Ambiguous: our own deadline ended it, so it may still be processed
+	sent       int  // how often this refresh token has been sent; 0: there is none
+	count      int  // failures in a row, this one included
+	retryAfter time.Duration
+}
+
+// retryAt says when the next attempt may be made. Ambiguous outcomes are the
+// dangerous ones. A closed connection is repeated at once, but only once for a
+// refresh token. Silence is waited out until the access token is about to end,
+// because the first request may still arrive.
+func (f failure) retryAt(now time.Time, l life, random float64) time.Time {
+	switch {
+	case f.outcome == Misconfigured || f.outcome == Rejected:
+		return now.Add(verdictPause)
+	case f.retryAfter > 0:
+		return now.Add(min(f.retryAfter, longestPause))
+	case f.outcome != Ambiguous || f.sent == 0:
+		return now.Add(backoff(f.count, random))
+	case f.sent == 1 && !f.silent:
+		return now
+	case l.left(now) > lastTry:
+		return l.dead.Add(-lastTry)
+	case f.sent == 1:
+		return now
+	default:
+		return now.Add(backoff(f.count, random))
+	}
+}
+
+// settledAt says when a refresh token may be sent although somebody else's
+// attempt with it, first seen at seen and begun age ago, was left open. Within
+// the issuer's grace that is now. Else the other one is given until the access
+// token is about to end, or for a while if servers refuse that.
+func settledAt(now, seen time.Time, age, grace time.Duration, l life, refused bool) time.Time {
+	if age < grace-time.Second {
+		return now
+	}
+	until := now
+	if left := l.left(now); left > lastTry {
+		until = l.dead.Add(-lastTry)
+	}
+	if refused {
+		until = earliest(until, seen.Add(noteForced))
+	}
+	return latest(until, seen.Add(noteSettles))
+}
+
+// A refusalGate bounds the renewals that 401 answers ask for: one per check
+// interval, and fewer, down to one an hour, while the renewed tokens are refused
+// too. The zero value lets the first one through.
+type refusalGate struct {
+	pause    time.Duration
+	until    time.Time
+	accepted bool   // the token of the last renewal has not been refused so far
+	gen      uint64 // the last generation that was refused although a 401 had made it
+}
+
+// pass says whether a refused token may be renewed now, and counts it if so.
+func (g *refusalGate) pass(now time.Time, interval time.Duration, refused *snapshot) bool {
+	if refused.Cause == causeRefused {
+		if g.gen != refused.Gen {
+			g.gen, g.accepted = refused.Gen, false
+			g.pause = min(2*max(g.pause, interval), longestPause)
+			g.until = latest(g.until, now.Add(g.pause))
+		}
+		return false
+	}
+	if now.Before(g.until) {
+		return false
+	}
+	if g.accepted || g.pause == 0 {
+		g.pause = interval
+	}
+	g.accepted = true
+	g.until = now.Add(g.pause)
+	return true
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

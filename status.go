@@ -1,0 +1,177 @@
+package evertoken
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// A State is what a client is, in one word.
+type State string
+
+// The states of a client.
+const (
+	SignedOut State = "signed out" // there is no session, or the issuer has ended it
+	SignedIn  State = "signed in"  // all is well
+	Degraded  State = "degraded"   // signed in, but the last attempt to renew or to save failed
+	Closed    State = "closed"     // Close was called
+)
+
+// A Kind says what an [Event] tells.
+type Kind string
+
+// The kinds of events.
+const (
+	SessionStarted Kind = "session started" // by SignIn or Login here, or seen in the store
+	SessionEnded   Kind = "session ended"   // by SignOut here or elsewhere, or by the issuer's verdict
+	Renewed        Kind = "renewed"         // a new token, made here
+	Adopted        Kind = "adopted"         // a newer token of this session, made by another process
+	Failed         Kind = "failed"          // an attempt to renew, to sign in or to use the store
+)
+
+// Why a renewal was made, as Event.Reason, Status.Reason and the stored record
+// tell it.
+const (
+	causeDue     = "due"     // a check found less than the window left
+	causeExpired = "expired" // a request or a check found it at its end
+	causeRefused = "401"     // a server refused it
+	causeAsked   = "asked"   // Client.Refresh
+	causeSignIn  = "sign-in" // SignIn or Login
+)
+
+// A Status is what a client is doing, and why. It holds no secret.
+type Status struct {
+	State          State
+	Since          time.Time // when State began
+	Expiry         time.Time // of the access token; zero: none, or unknown
+	NextCheck      time.Time // when the refresher looks again; zero: never
+	LastRefresh    time.Time // when the newest token was obtained or adopted; zero: never
+	Reason         string    // why: "due", "expired", "401", "asked" or "sign-in"
+	Err            error     // what failed last; nil once it has succeeded
+	Failures       int       // attempts that failed in a row
+	PersistPending bool      // the newest token is not in the store yet
+}
+
+// An Event is one thing that happened to a session. It holds no secret.
+type Event struct {
+	Time    time.Time
+	Kind    Kind
+	Reason  string    // why a renewal was made: see Status.Reason
+	Outcome Outcome   // of a Failed attempt whose Err is a [*RefreshError]
+	Err     error     // of Failed, and of SessionEnded by a verdict
+	Expiry  time.Time // of the access token afterwards
+	Next    time.Time // after Failed: when it is tried again; zero: with the next check
+}
+
+// eventQueue bounds what a slow OnEvent callback can hold up. Status always
+// tells the newest state, so an event that finds no room may be dropped.
+const eventQueue = 64
+
+// A board is where the client tells what it does: to Status, to the log and to
+// the OnEvent callback. Its one goroutine, which runs the callback in order, is
+// owned by close, and exists only if there is a callback.
+type board struct {
+	clock Clock
+	log   *slog.Logger
+	level slog.Level // the least that is logged
+
+	mu     sync.Mutex
+	status Status
+	events chan Event // nil without a callback, and after close
+	done   chan struct{}
+}
+
+func newBoard(cfg *Config) *board {
+	b := &board{clock: cfg.Clock, log: cfg.Logger, level: slog.LevelDebug, done: make(chan struct{})}
+	if b.log == nil {
+		b.log, b.level = slog.Default(), slog.LevelWarn
+	}
+	b.status = Status{State: SignedOut, Since: wall(b.clock)}
+	if cfg.OnEvent == nil {
+		close(b.done)
+		return b
+	}
+	events := make(chan Event, eventQueue)
+	b.events = events
+	go func() {
+		defer close(b.done)
+		for e := range events {
+			cfg.OnEvent(e)
+		}
+	}()
+	return b
+}
+
+func (b *board) read() Status {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.status
+}
+
+// update changes the status. Since moves with the state.
+func (b *board) update(change func(*Status)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.status.State
+	change(&b.status)
+	if b.status.State != before {
+		b.status.Since = wall(b.clock)
+	}
+}
+
+func (b *board) signedIn(n *snapshot) {
+	b.update(func(s *Status) {
+		*s = Status{State: SignedIn, Since: s.Since, Expiry: n.life.expiry, LastRefresh: n.life.issued, Reason: n.Cause}
+	})
+}
+
+func (b *board) signedOut(err error) {
+	b.update(func(s *Status) { *s = Status{State: SignedOut, Since: s.Since, Err: err} })
+}
+
+// tell logs an event and hands it to the callback's goroutine, never waiting.
+func (b *board) tell(e Event) {
+	e.Time = wall(b.clock)
+	b.write(e)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.events == nil {
+		return
+	}
+	select {
+	case b.events <- e:
+	default:
+	}
+}
+
+func (b *board) write(e Event) {
+	level := slog.LevelInfo
+	attrs := []slog.Attr{slog.String("reason", e.Reason), slog.Time("expiry", e.Expiry)}
+	if e.Err != nil {
+		level = slog.LevelWarn
+		attrs = append(attrs, slog.String("error", e.Err.Error()), slog.Time("next", e.Next))
+	}
+	b.logAt(level, "evertoken: "+string(e.Kind), attrs...)
+}
+
+func (b *board) logAt(level slog.Level, message string, attrs ...slog.Attr) {
+	if level >= b.level {
+		b.log.LogAttrs(context.Background(), level, message, attrs...)
+	}
+}
+
+// close waits until the callback has seen every event. Nothing is told after it.
+func (b *board) close() {
+	b.mu.Lock()
+	if b.events != nil {
+		close(b.events)
+		b.events = nil
+	}
+	b.mu.Unlock()
+	<-b.done
+}
+
+// wall is the time on the wall clock alone: a machine that slept has to see
+// that tokens grew older, and the monotonic clock stands still meanwhile.
+func wall(c Clock) time.Time { return c.Now().Round(0) }

@@ -1,0 +1,272 @@
+package evertoken
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+)
+
+// A TokenSource has the token for a request. A [*Client] is one.
+type TokenSource interface {
+	// Token returns a token that is valid now, or an error with which the
+	// request fails.
+	Token(ctx context.Context) (Token, error)
+}
+
+// renewer is a TokenSource that can do more than the interface says; *Client is.
+type renewer interface {
+	snapshot(ctx context.Context) (*snapshot, error)
+	replace(ctx context.Context, refused *snapshot) *snapshot
+}
+
+// A Transport is an http.RoundTripper that adds an access token to requests for
+// its origins. All others, and requests that have an Authorization header of
+// their own, pass as they are. So do those of a redirect chain that has once
+// left the origins.
+//
+// A request that is answered 401 is sent once more, if a [*Client] as Source
+// has a different token for it by then and its body can be read again
+// (Request.GetBody); else the caller gets the 401.
+//
+// The fields must not be changed once it is used; it is safe for concurrent use.
+type Transport struct {
+	// Source has the tokens. Required.
+	Source TokenSource
+
+	// Origins are where tokens may be sent: scheme://host[:port], https or
+	// loopback http. Required.
+	Origins []string
+
+	// Base sends the requests. Nil means http.DefaultTransport.
+	Base http.RoundTripper
+
+	once    sync.Once
+	origins []origin
+	fault   error
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	t.once.Do(t.prepare)
+	if t.fault != nil {
+		closeBody(req)
+		return nil, t.fault
+	}
+	if _, own := req.Header["Authorization"]; own || !t.covers(req) {
+		return t.base().RoundTrip(req)
+	}
+	client, ok := t.Source.(renewer)
+	if !ok {
+		return t.attach(req)
+	}
+	s, err := client.snapshot(req.Context())
+	if err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	resp, err := t.base().RoundTrip(signed(req, s.header))
+	if err != nil || resp.StatusCode != http.StatusUnauthorized || !rewindable(req) || forbidden(resp) {
+		return resp, err
+	}
+	return t.replay(client, req, resp, s)
+}
+
+// attach serves a source that only has tokens.
+func (t *Transport) attach(req *http.Request) (*http.Response, error) {
+	token, err := t.Source.Token(req.Context())
+	if err == nil && token.AccessToken == "" {
+		err = errors.New("evertoken: Source returned a token without AccessToken")
+	}
+	if err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	scheme := token.TokenType
+	if scheme == "" {
+		scheme = "Bearer"
+	}
+	return t.base().RoundTrip(signed(req, []string{scheme + " " + token.AccessToken}))
+}
+
+// replay sends a refused request once more with another token, if there is one.
+// It owns the refused response only once it is certain to have another.
+func (t *Transport) replay(client renewer, req *http.Request, resp *http.Response, refused *snapshot) (*http.Response, error) {
+	s := client.replace(req.Context(), refused)
+	if s == nil {
+		return resp, nil
+	}
+	again := signed(req, s.header)
+	if req.GetBody != nil {
+		body, err := req.GetBody()
+		if err != nil {
+			return resp, nil //nolint:nilerr // a body that cannot be rewound makes the 401 the answer
+		}
+		again.Body = body
+	}
+	const drained = 64 << 10 // more than this costs more than a new connection
+	_, _ = io.CopyN(io.Discard, resp.Body, drained)
+	_ = resp.Body.Close()
+	return t.base().RoundTrip(again)
+}
+
+// signed returns a shallow copy of req with one header more. The caller's
+// request, its header map and its values stay as they are.
+func signed(req *http.Request, authorization []string) *http.Request {
+	header := make(http.Header, len(req.Header)+1)
+	for k, v := range req.Header {
+		header[k] = v[:len(v):len(v)]
+	}
+	header["Authorization"] = authorization[:1:1]
+	r := *req
+	r.Header = header
+	return &r
+}
+
+func rewindable(req *http.Request) bool {
+	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
+}
+
+// forbidden says that a 401 complains of the token's scope: a new token would
+// have the same (RFC 6750, section 3.1).
+func forbidden(resp *http.Response) bool {
+	for _, challenge := range resp.Header["Www-Authenticate"] {
+		if strings.Contains(challenge, "insufficient_scope") {
+			return true
+		}
+	}
+	return false
+}
+
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		_ = req.Body.Close()
+	}
+}
+
+func (t *Transport) base() http.RoundTripper {
+	if t.Base == nil {
+		return http.DefaultTransport
+	}
+	return t.Base
+}
+
+// CloseIdleConnections closes those of Base, for http.Client.CloseIdleConnections.
+func (t *Transport) CloseIdleConnections() {
+	if c, ok := t.base().(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+// prepare checks the fields of a Transport that may have been made as a literal.
+func (t *Transport) prepare() {
+	if t.Source == nil {
+		t.fault = errors.New("evertoken: Transport: Source is missing")
+		return
+	}
+	if len(t.Origins) == 0 {
+		t.fault = errors.New("evertoken: Transport: Origins is empty")
+		return
+	}
+	for i, s := range t.Origins {
+		o, err := parseOrigin(s)
+		if err != nil {
+			t.fault = fmt.Errorf("evertoken: Transport: Origins[%d] %w", i, err)
+			return
+		}
+		t.origins = append(t.origins, o)
+	}
+}
+
+// covers says whether req and all requests whose redirects led to it go to the
+// origins. A chain that was outside once may have been told where to come back.
+func (t *Transport) covers(req *http.Request) bool {
+	for req != nil {
+		if req.URL == nil || !t.contains(req.URL) {
+			return false
+		}
+		if req.Response == nil {
+			return true
+		}
+		req = req.Response.Request
+	}
+	return true
+}
+
+func (t *Transport) contains(u *url.URL) bool {
+	for _, o := range t.origins {
+		if o.matches(u) {
+			return true
+		}
+	}
+	return false
+}
+
+// An origin is where tokens may go (RFC 6454), in canonical form: lower case,
+// with its port.
+type origin struct {
+	scheme, host, port string
+}
+
+func (o origin) matches(u *url.URL) bool {
+	return equalFold(u.Scheme, o.scheme) && equalFold(u.Hostname(), o.host) && portOf(u) == o.port
+}
+
+// equalFold compares ASCII without regard to case. Other letters that Unicode
+// folds into ASCII are not the same host.
+func equalFold(s, lower string) bool {
+	if len(s) != len(lower) {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func portOf(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	if equalFold(u.Scheme, "https") {
+		return "443"
+	}
+	return "80"
+}
+
+func parseOrigin(s string) (origin, error) {
+	u, err := url.Parse(s)
+	if err != nil {
+		return origin{}, errors.New("is not a URL")
+	}
+	switch {
+	case u.User != nil:
+		return origin{}, errors.New("holds a user name: an origin is scheme://host[:port]")
+	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && u.Path != "/":
+		return origin{}, fmt.Errorf("%q is not scheme://host[:port]", s)
+	}
+	o := origin{strings.ToLower(u.Scheme), strings.ToLower(u.Hostname()), portOf(u)}
+	switch {
+	case o.scheme != "https" && o.scheme != "http":
+		return origin{}, fmt.Errorf("%q has neither scheme https nor http", s)
+	case o.scheme == "http" && !loopback(o.host):
+		return origin{}, fmt.Errorf("%q would send tokens in the clear: use https, or http on loopback", s)
+	}
+	return o, nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
