@@ -1,0 +1,349 @@
+package evertoken
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/benbjohnson/clock"
+)
+
+// A tape is the far end of a transport: it records what arrives and answers
+// with the status that answer gives.
+type tape struct {
+	auth   []string
+	bodies []string
+	closed int
+	answer func(n int, r *http.Request) int
+	header http.Header
+}
+
+type countingBody struct {
+	io.Reader
+	tape *tape
+}
+
+func (b countingBody) Close() error { b.tape.closed++; return nil }
+
+func (s *tape) RoundTrip(r *http.Request) (*http.Response, error) {
+	body := ""
+	if r.Body != nil {
+		data, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		body = string(data)
+		_ = r.Body.Close()
+	}
+	s.auth = append(s.auth, r.Header.Get("Authorization"))
+	s.bodies = append(s.bodies, body)
+	status := 200
+	if s.answer != nil {
+		status = s.answer(len(s.auth), r)
+	}
+	header := s.header.Clone()
+	if header == nil {
+		header = http.Header{}
+	}
+	return &http.Response{StatusCode: status, Header: header, Request: r, Body: io.NopCloser(strings.NewReader("answer"))}, nil
+}
+
+// signedInClient is a client on the real clock whose issuer mints access-2 next.
+func signedInClient(t *testing.T, base http.RoundTripper, origins ...string) (*Client, *farIssuer) {
+	t.Helper()
+	issuer := &farIssuer{clock: clock.New(), lifetime: time.Hour}
+	c, err := New(t.Context(), Config{Issuer: issuer, Origins: origins, Base: base, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	if err := c.SignIn(t.Context(), issuer.mint()); err != nil {
+		t.Fatal(err)
+	}
+	return c, issuer
+}
+
+func do(t *testing.T, c *http.Client, req *http.Request) (int, string) {
+	t.Helper()
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+func newRequest(t *testing.T, method, url string, body io.Reader) *http.Request {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return req
+}
+
+func TestTokenGoesToItsOriginsOnly(t *testing.T) {
+	for url, want := range map[string]string{
+		"https://api.example.com/x":         "Bearer access-1",
+		"https://API.example.com:443/x":     "Bearer access-1",
+		"https://api.example.com:8443/x":    "",
+		"http://api.example.com/x":          "",
+		"https://example.com/x":             "",
+		"https://api.example.com.evil.io/x": "",
+		"https://api.example.com./x":        "",
+		"https://evil.io/api.example.com":   "",
+		"https://api.eKample.com/x":         "",
+		"http://127.0.0.1:8080/x":           "Bearer access-1",
+		"http://127.0.0.1:8081/x":           "",
+	} {
+		far := &tape{}
+		c, _ := signedInClient(t, far, "https://Api.Example.com", "http://127.0.0.1:8080")
+		req := newRequest(t, "GET", url, nil)
+		do(t, c.HTTP(), req)
+		if far.auth[0] != want {
+			t.Errorf("%s: Authorization %q, want %q", url, far.auth[0], want)
+		}
+		if req.Header.Get("Authorization") != "" {
+			t.Errorf("%s: the caller's request was changed", url)
+		}
+	}
+}
+
+func TestOwnAuthorizationIsLeftAlone(t *testing.T) {
+	far := &tape{answer: func(int, *http.Request) int { return 401 }}
+	c, issuer := signedInClient(t, far)
+	req := newRequest(t, "GET", "https://api.example.com/x", nil)
+	req.SetBasicAuth("me", "pw")
+	if status, _ := do(t, c.HTTP(), req); status != 401 || len(far.auth) != 1 || !strings.HasPrefix(far.auth[0], "Basic ") {
+		t.Fatalf("status %d, sent %q", status, far.auth)
+	}
+	if issuer.calls() != 0 {
+		t.Fatal("somebody else's 401 renewed our token")
+	}
+}
+
+func TestReplayAfter401(t *testing.T) {
+	once := func(n int, _ *http.Request) int { return map[bool]int{true: 401, false: 200}[n == 1] }
+	type stream struct{ io.Reader } // hides what http.NewRequest could rewind
+	for _, tt := range []struct {
+		name     string
+		body     io.Reader
+		header   http.Header
+		status   int
+		requests int
+		renewals int
+	}{
+		{"no body", nil, nil, 200, 2, 1},
+		{"a body that can be rewound", strings.NewReader("hello"), nil, 200, 2, 1},
+		{"a body that cannot", stream{strings.NewReader("hello")}, nil, 401, 1, 0},
+		{"insufficient_scope", nil, http.Header{"Www-Authenticate": {`Bearer error="insufficient_scope"`}}, 401, 1, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			far := &tape{answer: once, header: tt.header}
+			c, issuer := signedInClient(t, far)
+			status, body := do(t, c.HTTP(), newRequest(t, "POST", "https://api.example.com/x", tt.body))
+			if status != tt.status || len(far.auth) != tt.requests || issuer.calls() != tt.renewals || body != "answer" {
+				t.Fatalf("status %d %q, %d requests, %d renewals", status, body, len(far.auth), issuer.calls())
+			}
+			if tt.requests == 2 && (far.auth[1] != "Bearer access-2" || far.bodies[1] != far.bodies[0]) {
+				t.Fatalf("replayed with %q, body %q", far.auth[1], far.bodies[1])
+			}
+		})
+	}
+}
+
+func TestFailedRenewalHandsOverThe401(t *testing.T) {
+	far := &tape{answer: func(int, *http.Request) int { return 401 }}
+	c, issuer := signedInClient(t, far)
+	issuer.then(fails(&RefreshError{Outcome: Unavailable, StatusCode: 503}))
+	if status, body := do(t, c.HTTP(), newRequest(t, "GET", "https://api.example.com/x", nil)); status != 401 || body != "answer" {
+		t.Fatalf("status %d, body %q, want the 401 intact", status, body)
+	}
+}
+
+func TestBodyIsClosedWithoutAToken(t *testing.T) {
+	for name, transport := range map[string]*Transport{
+		"no Source":    {},
+		"no Origins":   {Source: failingSource{}},
+		"bad Origins":  {Source: failingSource{}, Origins: []string{"api.example.com"}},
+		"Source fails": {Source: failingSource{}, Origins: []string{"https://api.example.com"}},
+	} {
+		far := &tape{}
+		req := newRequest(t, "POST", "https://api.example.com/x", countingBody{strings.NewReader("x"), far})
+		resp, err := transport.RoundTrip(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), "evertoken: ") || far.closed != 1 {
+			t.Errorf("%s: error %v, body closed %d times", name, err, far.closed)
+		}
+	}
+}
+
+type failingSource struct{}
+
+func (failingSource) Token(context.Context) (Token, error) {
+	return Token{}, errors.New("evertoken: no token here")
+}
+
+type fixedSource string
+
+func (s fixedSource) Token(context.Context) (Token, error) { return Token{AccessToken: string(s)}, nil }
+
+func TestForeignTokenSource(t *testing.T) {
+	far := &tape{answer: func(int, *http.Request) int { return 401 }}
+	c := &http.Client{Transport: &Transport{Source: fixedSource("abc"), Origins: []string{"https://api.example.com"}, Base: far}}
+	if status, _ := do(t, c, newRequest(t, "GET", "https://api.example.com/x", nil)); status != 401 || len(far.auth) != 1 || far.auth[0] != "Bearer abc" {
+		t.Fatalf("status %d, sent %q", status, far.auth)
+	}
+}
+
+// A second host learns nothing from a redirect, nor does the first one when the
+// chain comes back.
+func TestRedirectToAnotherHost(t *testing.T) {
+	seen := map[string]string{}
+	record := func(r *http.Request) { seen[r.URL.Path] = r.Header.Get("Authorization") }
+	var home, away *httptest.Server
+	away = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		record(r)
+		http.Redirect(w, r, home.URL+"/back", http.StatusFound)
+	}))
+	defer away.Close()
+	home = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		record(r)
+		switch r.URL.Path {
+		case "/start":
+			http.Redirect(w, r, "/inside", http.StatusFound)
+		case "/inside":
+			http.Redirect(w, r, away.URL+"/away", http.StatusFound)
+		}
+	}))
+	defer home.Close()
+	c, _ := signedInClient(t, nil, home.URL)
+	do(t, c.HTTP(), newRequest(t, "GET", home.URL+"/start", nil))
+	want := "map[/away: /back: /inside:Bearer access-1 /start:Bearer access-1]"
+	if got := fmt.Sprint(seen); got != want {
+		t.Fatalf("tokens seen: %s\nwant:        %s", got, want)
+	}
+}
+
+// The guard closes the connection before anything is written on it.
+func TestGuardStopsBeforeTheRequestIsWritten(t *testing.T) {
+	requests := 0
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests++ }))
+	defer srv.Close()
+	mock := clock.NewMock()
+	held := newRight(&deadLease{}, 15*time.Second, mock)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	f := &flight{cancel: cancel, right: held}
+	mock.Add(11 * time.Second) // the process was frozen for more than 2/3 of the lease
+	req := newRequest(t, "GET", srv.URL, nil).WithContext(f.trace(ctx))
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+	if err == nil {
+		resp.Body.Close()
+		t.Fatal("the request went through")
+	}
+	var failed *RefreshError
+	if !errors.As(f.explain(ctx, err), &failed) || failed.Outcome != NotSent || !errors.Is(failed, errGuard) {
+		t.Fatalf("explained as %v", f.explain(ctx, err))
+	}
+	srv.Close()
+	if requests != 0 {
+		t.Fatal("the server saw the request")
+	}
+}
+
+type deadLease struct{}
+
+func (*deadLease) Extend(context.Context) error { return errors.New("gone") }
+func (*deadLease) Release()                     {}
+
+// Close cancels an exchange that waits for a connection, and none that has one.
+func TestCloseAndTheTrace(t *testing.T) {
+	for _, stage := range []string{"dialing", "written"} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		f := &flight{cancel: cancel}
+		hooks := httptrace.ContextClientTrace(f.trace(ctx))
+		hooks.GetConn("api.example.com:443")
+		if stage == "written" {
+			hooks.GotConn(httptrace.GotConnInfo{})
+		}
+		f.land()
+		if cancelled := ctx.Err() != nil; cancelled != (stage == "dialing") {
+			t.Errorf("%s: cancelled = %v", stage, cancelled)
+		}
+		cancel(nil)
+	}
+}
+
+func TestSecretsAreNotPrinted(t *testing.T) {
+	token := Token{AccessToken: "s3cret-a", RefreshToken: "s3cret-r", Extra: map[string]string{"k": "s3cret-x"}}
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "token", token)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+		fmt.Fprintf(&log, verb, token)
+		fmt.Fprintf(&log, verb, &token)
+		fmt.Fprintf(&log, verb, struct{ T Token }{token})
+	}
+	if strings.Contains(log.String(), "s3cret") || strings.Contains(log.String(), "733363726574") {
+		t.Fatalf("a secret was printed: %s", log.String())
+	}
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	r := firstRecord(Token{AccessToken: "a", RefreshToken: "b"})
+	good, err := r.encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`{"evertoken":2}`))
+	f.Add(good[:len(good)/2])
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := decode("key", data)
+		if err != nil {
+			return
+		}
+		again, err := r.encode()
+		if err != nil {
+			t.Fatalf("a record that was read cannot be written: %v", err)
+		}
+		if _, err := decode("key", again); err != nil {
+			t.Fatalf("a record that was written cannot be read: %v", err)
+		}
+	})
+}
+
+func FuzzJWTExpiry(f *testing.F) {
+	issued := epoch
+	f.Add("e30.eyJleHAiOjE5MDAwMDAwMDAsImlhdCI6MTg5OTk5OTAwMH0.")
+	f.Add("e30.eyJleHAiOjFlMzAwfQ.")
+	f.Add("opaque")
+	f.Fuzz(func(t *testing.T, access string) {
+		token, err := Token{AccessToken: access}.normalize(issued)
+		if err != nil || token.Expiry.IsZero() {
+			return
+		}
+		if token.Expiry.After(issued.Add(maxLifetime)) {
+			t.Fatalf("expiry %v lies beyond all bounds", token.Expiry)
+		}
+		newLife(token, time.Second).isDead(issued)
+	})
+}
