@@ -1,0 +1,185 @@
+// Package evertest serves tests of programs that stay signed in: a real issuer
+// and a protected API, in process, with levers for what goes wrong in the field.
+//
+//	func TestMyClient(t *testing.T) {
+//		srv := evertest.NewServer(t)
+//		client, err := evertoken.New(t.Context(), srv.Config())
+//		if err != nil {
+//			t.Fatal(err)
+//		}
+//		defer client.Close()
+//		srv.ExpireAccessTokens() // the next request is refused, renewed and sent again
+//		resp, err := client.HTTP().Get(srv.URL + "/api/users/me/profile")
+//		...
+//	}
+//
+// Everything runs over net.Pipe behind a real http.Transport, so that it works
+// inside a testing/synctest bubble; [Server.Listen] adds a loopback port.
+package evertest
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/evertoken/evertoken"
+	"github.com/evertoken/evertoken/internal/identity"
+	"github.com/evertoken/evertoken/issuer/lightnap"
+)
+
+// The account that every server has.
+const (
+	Login    = "demo@example.com"
+	Password = "Passw0rd!demo"
+)
+
+// Options are what a test may want of a server from the start. The zero value
+// is what NewServer uses.
+type Options struct {
+	// Lifetime of access tokens, in whole seconds. Zero means 120 minutes.
+	Lifetime time.Duration
+
+	// Rotate replaces the refresh token with each renewal and ends the session
+	// when a spent one comes back.
+	Rotate bool
+
+	// ReuseGrace is how long a spent refresh token is still accepted.
+	ReuseGrace time.Duration
+
+	// Now is the server's clock, such as a mock's. Nil means time.Now.
+	Now func() time.Time
+
+	// Handler is the API to protect, at every path that is not the issuer's own.
+	// Nil answers 404; /api/users/me/profile is there in any case.
+	Handler http.Handler
+}
+
+// A Server is an issuer and a protected API. Its methods are safe for concurrent
+// use. It ends with the test.
+type Server struct {
+	// URL is where the server answers, for clients that use [Server.Transport].
+	URL string
+
+	t        testing.TB
+	identity *identity.Server
+	http     *http.Server
+	pipes    *pipeListener
+	base     *http.Transport
+
+	mu     sync.Mutex
+	faults []Fault
+}
+
+// NewServer starts a server that stops when t ends. At most one Options counts.
+func NewServer(t testing.TB, options ...Options) *Server {
+	t.Helper()
+	var o Options
+	if len(options) > 0 {
+		o = options[0]
+	}
+	id, err := identity.New(identity.Config{
+		AccessLifetime:     o.Lifetime,
+		SessionLifetime:    30 * 24 * time.Hour,
+		Rotate:             o.Rotate,
+		DetectReuse:        o.Rotate,
+		ReuseGrace:         o.ReuseGrace,
+		Now:                o.Now,
+		PasswordIterations: 1, // the password is in this file
+		Accounts:           []identity.Account{{Email: Login, UserName: "demo", Password: Password, Roles: []string{"User"}}},
+	})
+	if err != nil {
+		t.Fatalf("evertest: %v", err)
+	}
+	s := &Server{URL: "http://localhost", t: t, identity: id, pipes: newPipeListener()}
+	s.base = &http.Transport{DialContext: s.pipes.dial}
+	s.http = &http.Server{Handler: s.handler(o.Handler), ReadHeaderTimeout: time.Minute}
+	s.serve(s.pipes)
+	t.Cleanup(func() {
+		s.base.CloseIdleConnections()
+		if err := s.http.Close(); err != nil {
+			t.Errorf("evertest: %v", err)
+		}
+	})
+	return s
+}
+
+// serve runs the server on l until the test ends; the test waits for it.
+func (s *Server) serve(l net.Listener) {
+	done := make(chan error, 1)
+	go func() { done <- s.http.Serve(l) }()
+	s.t.Cleanup(func() {
+		_ = s.http.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			s.t.Errorf("evertest: %v", err)
+		}
+	})
+}
+
+func (s *Server) handler(api http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	if api != nil {
+		mux.Handle("/", s.identity.Require(api))
+	}
+	for _, path := range []string{"/api/Identity/", "/api/users/me/profile", "/oauth/"} {
+		mux.Handle(path, s.identity)
+	}
+	mux.Handle("/api/Identity/access-token", s.faulty(s.identity))
+	mux.Handle("/oauth/token", s.faulty(s.identity))
+	return mux
+}
+
+// Listen serves on a free loopback port as well, and returns its URL: for what
+// needs a real socket. Not inside a bubble.
+func (s *Server) Listen() string {
+	s.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatalf("evertest: %v", err)
+	}
+	s.serve(l)
+	return "http://" + l.Addr().String()
+}
+
+// Transport returns the transport that reaches the server at URL.
+func (s *Server) Transport() *http.Transport { return s.base }
+
+// Issuer returns the client's side of the server.
+func (s *Server) Issuer() *lightnap.Issuer {
+	return &lightnap.Issuer{BaseURL: s.URL, Transport: s.base}
+}
+
+// Config returns a configuration with which evertoken.New just works: it signs
+// in by itself, to this server.
+func (s *Server) Config() evertoken.Config {
+	issuer := s.Issuer()
+	return evertoken.Config{
+		Issuer: issuer,
+		Base:   s.base,
+		Login: func(ctx context.Context) (evertoken.Token, error) {
+			return issuer.Login(ctx, lightnap.Credentials{Login: Login, Password: Password, RememberMe: true})
+		},
+	}
+}
+
+// ExpireAccessTokens makes the server refuse all access tokens issued so far.
+func (s *Server) ExpireAccessTokens() { s.identity.ExpireAccessTokens() }
+
+// RevokeSessions ends all sessions: their refresh tokens are dead.
+func (s *Server) RevokeSessions() { s.identity.RevokeAll() }
+
+// Rotate switches the rotation of refresh tokens on or off.
+func (s *Server) Rotate(on bool) { s.identity.SetRotate(on) }
+
+// Counts is what a server has seen.
+type Counts struct {
+	Refreshes   int // requests to renew, granted or not
+	SpentTwice  int // of those, with a refresh token that had been spent before
+	ExpiredSent int // requests to the API with an expired access token
+}
+
+// Counts returns what the server has seen so far.
+func (s *Server) Counts() Counts { return Counts(s.identity.Counts()) }

@@ -1,0 +1,174 @@
+// Package exchange makes one request to an issuer: send, classify, cap. The
+// issuers share it, so that all of them know alike whether a refresh token can
+// have been spent.
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/evertoken/evertoken"
+)
+
+// maxBody is the most that is read of an answer; token answers are far smaller.
+const maxBody = 1 << 20
+
+// An Answer is what came back, whole or in part.
+type Answer struct {
+	StatusCode int
+	Header     http.Header
+	Body       []byte
+}
+
+// A Client sends requests to one issuer. It is safe for concurrent use, follows
+// no redirect and keeps neither cookies nor connections.
+type Client struct {
+	http *retryablehttp.Client
+}
+
+// New returns a client that dials as base does; nil means as
+// http.DefaultTransport does. base itself is not used or changed.
+//
+// Connections are not kept: on one that turns out to be dead, net/http silently
+// sends a GET, or a POST with an Idempotency-Key, once more. Without a dialer of
+// its own, base gets one whose keep-alive tells a dead path from a slow server
+// within seconds.
+func New(base *http.Transport) *Client {
+	if base == nil {
+		if t, ok := http.DefaultTransport.(*http.Transport); ok {
+			base = t.Clone()
+			base.DialContext = nil
+		} else {
+			base = &http.Transport{Proxy: http.ProxyFromEnvironment}
+		}
+	}
+	t := base.Clone()
+	t.DisableKeepAlives = true
+	if t.DialContext == nil {
+		dialer := &net.Dialer{
+			Timeout:         30 * time.Second,
+			KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3},
+		}
+		t.DialContext = dialer.DialContext
+	}
+	return &Client{&retryablehttp.Client{
+		HTTPClient: &http.Client{
+			Transport:     tracer{t},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		RetryMax:     2,
+		RetryWaitMin: 100 * time.Millisecond,
+		RetryWaitMax: time.Second,
+		CheckRetry:   onlyNotSent,
+		Backoff:      retryablehttp.DefaultBackoff,
+		ErrorHandler: retryablehttp.PassthroughErrorHandler,
+	}}
+}
+
+// onlyNotSent repeats what provably has not reached the issuer, and nothing else.
+func onlyNotSent(ctx context.Context, _ *http.Response, err error) (bool, error) {
+	var failed *evertoken.RefreshError
+	return ctx.Err() == nil && errors.As(err, &failed) && failed.Outcome == evertoken.NotSent, nil
+}
+
+// Do sends one request and reads the answer. The error, if any, is an
+// [*evertoken.RefreshError] of an exchange that did not come to its end; the
+// answer beside it holds what had arrived by then, and is nil if nothing had.
+// What a complete answer means is for the issuer to say: see [Unexplained].
+func (c *Client) Do(req *http.Request) (*Answer, error) {
+	if !Secure(req.URL) {
+		return nil, &evertoken.RefreshError{
+			Outcome: evertoken.Misconfigured,
+			Err:     fmt.Errorf("issuer at %s://%s: only https, or http on loopback", req.URL.Scheme, req.URL.Host),
+		}
+	}
+	r, err := retryablehttp.FromRequest(req)
+	if err != nil {
+		return nil, &evertoken.RefreshError{Outcome: evertoken.NotSent, Err: bare(err)}
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return nil, typed(req.Context(), err)
+	}
+	defer resp.Body.Close()
+	a := &Answer{StatusCode: resp.StatusCode, Header: resp.Header}
+	a.Body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	switch {
+	case err != nil:
+		return a, &evertoken.RefreshError{StatusCode: a.StatusCode, Err: fmt.Errorf("answer was cut off: %w", ended(req.Context(), err))}
+	case len(a.Body) > maxBody:
+		a.Body = a.Body[:maxBody]
+		return a, &evertoken.RefreshError{StatusCode: a.StatusCode, Err: fmt.Errorf("answer is longer than %d bytes", maxBody)}
+	}
+	return a, nil
+}
+
+// typed finds the tracer's verdict in what the layers above made of it.
+func typed(ctx context.Context, err error) error {
+	var failed *evertoken.RefreshError
+	if errors.As(err, &failed) {
+		return failed
+	}
+	return &evertoken.RefreshError{Err: ended(ctx, bare(err))}
+}
+
+// bare drops the URL that net/http puts into its errors: its query may hold
+// secrets.
+func bare(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+// ended tells why the context ended, if that is what broke the exchange: the
+// caller's deadline may be on a clock of its own.
+func ended(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	if cause == nil || errors.Is(err, cause) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", cause, err)
+}
+
+// A tracer stands below everything that could repeat a request, and tells from
+// the trace of a single attempt whether it can have reached the issuer.
+type tracer struct {
+	base http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t tracer) RoundTrip(req *http.Request) (*http.Response, error) {
+	var began, wrote atomic.Bool
+	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		GetConn:      func(string) { began.Store(true) },
+		WroteHeaders: func() { wrote.Store(true) },
+		WroteRequest: func(httptrace.WroteRequestInfo) { wrote.Store(true) },
+	})
+	resp, err := t.base.RoundTrip(req.WithContext(ctx))
+	if err == nil {
+		return resp, nil
+	}
+	failed := &evertoken.RefreshError{Err: ended(req.Context(), bare(err))}
+	if began.Load() && !wrote.Load() {
+		failed.Outcome = evertoken.NotSent
+	}
+	return nil, failed
+}
+
+// Secure says whether secrets may be sent to u: over https, or to this machine.
+func Secure(u *url.URL) bool {
+	ip := net.ParseIP(u.Hostname())
+	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
+}
