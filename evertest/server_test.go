@@ -1,0 +1,282 @@
+package evertest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/benbjohnson/clock"
+
+	"github.com/evertoken/evertoken"
+	"github.com/evertoken/evertoken/evertest"
+	"github.com/evertoken/evertoken/issuer/lightnap"
+	"github.com/evertoken/evertoken/storage"
+)
+
+// A world is a server and a client in a bubble, on one mock clock.
+type world struct {
+	*evertest.Server
+	t      *testing.T
+	clock  *clock.Mock
+	cfg    evertoken.Config
+	client *evertoken.Client
+}
+
+func inWorld(t *testing.T, o evertest.Options, f func(*testing.T, *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, clock: clock.NewMock()}
+		w.clock.Set(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))
+		o.Now = w.clock.Now
+		w.Server = evertest.NewServer(t, o)
+		w.cfg = w.Config()
+		w.cfg.Clock = w.clock
+		w.cfg.Logger = slog.New(slog.DiscardHandler)
+		w.cfg.Store = storage.NewMemory()
+		w.client = w.open()
+		f(t, w)
+		w.close(w.client)
+	})
+}
+
+func (w *world) open() *evertoken.Client {
+	w.t.Helper()
+	c, err := evertoken.New(w.t.Context(), w.cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}
+
+func (w *world) close(c *evertoken.Client) {
+	w.t.Helper()
+	if err := c.Close(); err != nil {
+		w.t.Errorf("Close: %v", err)
+	}
+}
+
+func (w *world) pass(d, step time.Duration) {
+	synctest.Wait()
+	for ; d > 0; d -= step {
+		w.clock.Add(min(step, d))
+		synctest.Wait()
+	}
+}
+
+// get asks the protected API, and returns the status.
+func (w *world) get() int {
+	w.t.Helper()
+	resp, err := w.client.HTTP().Get(w.URL + "/api/users/me/profile")
+	if err != nil {
+		w.t.Fatalf("GET: %v", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		w.t.Fatalf("GET: %v", err)
+	}
+	return resp.StatusCode
+}
+
+func (w *world) wantSignedIn() {
+	w.t.Helper()
+	if got := w.get(); got != http.StatusOK {
+		w.t.Fatalf("the API answered %d", got)
+	}
+}
+
+func TestADayOnRotatingTokens(t *testing.T) {
+	inWorld(t, evertest.Options{Lifetime: 10 * time.Minute, Rotate: true}, func(t *testing.T, w *world) {
+		for range 24 * 60 {
+			w.pass(time.Minute, time.Minute)
+			w.wantSignedIn()
+		}
+		if got := w.Counts(); got.SpentTwice != 0 || got.ExpiredSent != 0 || got.Refreshes < 230 {
+			t.Fatalf("%+v", got)
+		}
+	})
+}
+
+// What breaks on the way to the issuer, and what must become of the session.
+func TestFaultsOnTheWay(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		rotate bool
+		grace  time.Duration
+		n      int
+		fault  evertest.Fault
+		lost   bool // no client can save it
+	}{
+		{"HTML 200 of a captive portal", true, 0, 3, evertest.Status(200), false},
+		{"HTML 401 of a proxy", true, 0, 3, evertest.Status(401), false},
+		{"HTML 403 of a WAF", true, 0, 3, evertest.Status(403), false},
+		{"429", true, 0, 3, evertest.Status(429), false},
+		{"503", true, 0, 3, evertest.Status(503), false},
+		{"500", true, 0, 1, evertest.Status(500), false},
+		{"dropped before the issuer saw it", true, 0, 1, evertest.DropBefore(), false},
+		{"slow", true, 0, 1, evertest.Delay(40 * time.Second), false},
+		{"body lost, cookie delivered", true, 0, 3, evertest.LoseBody(), false},
+		{"reply lost, within the grace", true, 10 * time.Minute, 1, evertest.DropAfter(), false},
+		{"reply lost, no rotation", false, 0, 1, evertest.DropAfter(), false},
+		{"reply lost, no grace", true, 0, 1, evertest.DropAfter(), true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inWorld(t, evertest.Options{Lifetime: 10 * time.Minute, Rotate: tt.rotate, ReuseGrace: tt.grace}, func(t *testing.T, w *world) {
+				w.wantSignedIn()
+				w.close(w.client)
+				w.cfg.Login = nil // the session, or nothing
+				w.client = w.open()
+				w.Fail(tt.n, tt.fault)
+				for range 20 {
+					w.pass(30*time.Second, time.Second)
+					if status := w.client.Status(); status.State == evertoken.SignedOut && !tt.lost {
+						t.Fatalf("signed out: %+v", status)
+					}
+				}
+				_, err := w.client.Token(t.Context())
+				if lost := errors.Is(err, evertoken.ErrSignedOut); lost != tt.lost || !lost && err != nil {
+					t.Fatalf("Token = %v; lost = %v, want %v", err, lost, tt.lost)
+				}
+				if n := w.Counts().ExpiredSent; n != 0 {
+					t.Fatalf("%d expired tokens were sent", n)
+				}
+			})
+		})
+	}
+}
+
+func TestRevokedTokenIsReplacedBehindTheScenes(t *testing.T) {
+	inWorld(t, evertest.Options{}, func(t *testing.T, w *world) {
+		w.wantSignedIn()
+		w.pass(time.Minute, time.Minute)
+		w.ExpireAccessTokens()
+		w.wantSignedIn()
+		if n := w.Counts().Refreshes; n != 1 {
+			t.Fatalf("%d refreshes, want 1", n)
+		}
+	})
+}
+
+func TestRevokedSessionIsSignedInAgain(t *testing.T) {
+	inWorld(t, evertest.Options{Lifetime: 10 * time.Minute}, func(t *testing.T, w *world) {
+		w.wantSignedIn()
+		w.RevokeSessions()
+		w.pass(12*time.Minute, time.Second)
+		w.wantSignedIn() // by Login
+	})
+}
+
+func TestTwoClientsOnOneStore(t *testing.T) {
+	inWorld(t, evertest.Options{Lifetime: 5 * time.Minute, Rotate: true}, func(t *testing.T, w *world) {
+		w.wantSignedIn()
+		other := w.open()
+		defer w.close(other)
+		for range 120 {
+			w.pass(30*time.Second, 10*time.Second)
+			w.wantSignedIn()
+			if _, err := other.Token(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := w.Counts(); got.SpentTwice != 0 || got.Refreshes == 0 {
+			t.Fatalf("%+v", got)
+		}
+	})
+}
+
+// One exchange for a thousand requests that meet an expired token at once.
+func TestThousandRequestsOneExchange(t *testing.T) {
+	inWorld(t, evertest.Options{Lifetime: 10 * time.Minute, Rotate: true}, func(t *testing.T, w *world) {
+		w.wantSignedIn()
+		w.close(w.client)
+		w.clock.Add(time.Hour)
+		w.client = w.open()
+		var ok atomic.Int32
+		var wg sync.WaitGroup
+		for range 1000 {
+			wg.Go(func() {
+				if _, err := w.client.Token(t.Context()); err == nil {
+					ok.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if got := w.Counts(); ok.Load() != 1000 || got.Refreshes != 1 {
+			t.Fatalf("%d of 1000 got a token, %+v", ok.Load(), got)
+		}
+	})
+}
+
+// Close cancels an exchange that still dials, and lets one finish that is on
+// the wire.
+func TestCloseDuringAnExchange(t *testing.T) {
+	inWorld(t, evertest.Options{Lifetime: 10 * time.Minute, Rotate: true}, func(t *testing.T, w *world) {
+		w.wantSignedIn()
+		w.Fail(1, evertest.Delay(20*time.Second)) // of the bubble's own time
+		go func() { _ = w.client.Refresh(t.Context()) }()
+		synctest.Wait()
+		w.close(w.client)
+		w.client = w.open()
+		w.wantSignedIn()
+		w.pass(20*time.Minute, time.Minute)
+		w.wantSignedIn()
+		if got := w.Counts(); got.SpentTwice != 0 {
+			t.Fatalf("%+v: the pair that was under way at Close was not saved", got)
+		}
+	})
+}
+
+func TestListen(t *testing.T) {
+	srv := evertest.NewServer(t)
+	issuer := &lightnap.Issuer{BaseURL: srv.Listen()}
+	token, err := issuer.Login(t.Context(), lightnap.Credentials{Login: evertest.Login, Password: evertest.Password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, err := lightnap.Identity(token)
+	if err != nil || user.Email != evertest.Login || !user.InRole("User") || user.InRole("Administrator") {
+		t.Fatalf("Identity = %+v, %v", user, err)
+	}
+	renewed, err := issuer.Refresh(t.Context(), token)
+	if err != nil || renewed.AccessToken == "" {
+		t.Fatalf("Refresh: %v", err)
+	}
+	devices, err := issuer.Devices(t.Context(), token)
+	if err != nil || len(devices) != 1 {
+		t.Fatalf("Devices = %+v, %v", devices, err)
+	}
+	if err := issuer.RevokeDevice(t.Context(), token, devices[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	var failed *evertoken.RefreshError
+	if _, err := issuer.Refresh(t.Context(), token); !errors.As(err, &failed) || failed.Outcome != evertoken.Rejected {
+		t.Fatalf("Refresh of a revoked device: %v, want Rejected", err)
+	}
+}
+
+func ExampleNewServer() {
+	var t testing.TB // of the test
+	example := func() {
+		srv := evertest.NewServer(t)
+		client, err := evertoken.New(context.Background(), srv.Config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = client.Close() }()
+		srv.ExpireAccessTokens()
+		resp, err := client.HTTP().Get(srv.URL + "/api/users/me/profile")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		fmt.Println(resp.Status) // 200 OK: the client was refused once, and you did not see it
+	}
+	_ = example
+}
