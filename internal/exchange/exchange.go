@@ -105,7 +105,7 @@ func (c *Client) Do(req *http.Request) (*Answer, error) {
 	a.Body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	switch {
 	case err != nil:
-		return a, &evertoken.RefreshError{StatusCode: a.StatusCode, Err: fmt.Errorf("answer was cut off: %w", ended(req.Context(), err))}
+		return a, &evertoken.RefreshError{StatusCode: a.StatusCode, Err: fmt.Errorf("answer was cut off: %w", ended(req.Context(), unquoted(err)))}
 	case len(a.Body) > maxBody:
 		a.Body = a.Body[:maxBody]
 		return a, &evertoken.RefreshError{StatusCode: a.StatusCode, Err: fmt.Errorf("answer is longer than %d bytes", maxBody)}
@@ -130,6 +130,20 @@ func bare(err error) error {
 		return u.Err
 	}
 	return err
+}
+
+// errMalformed stands for net/http's complaint about an answer: that quotes the
+// line it could not read, which may be the one that sets a cookie.
+var errMalformed = errors.New("answer is no well-formed HTTP")
+
+// unquoted keeps an error of a connection and drops one of an answer.
+func unquoted(err error) error {
+	var network net.Error
+	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, io.ErrClosedPipe) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return errMalformed
 }
 
 // ended tells why the context ended, if that is what broke the exchange: the
@@ -160,11 +174,10 @@ func (t tracer) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err == nil {
 		return resp, nil
 	}
-	failed := &evertoken.RefreshError{Err: ended(req.Context(), bare(err))}
 	if began.Load() && !wrote.Load() {
-		failed.Outcome = evertoken.NotSent
+		return nil, &evertoken.RefreshError{Outcome: evertoken.NotSent, Err: ended(req.Context(), bare(err))}
 	}
-	return nil, failed
+	return nil, &evertoken.RefreshError{Err: ended(req.Context(), unquoted(bare(err)))}
 }
 
 // Secure says whether secrets may be sent to u: over https, or to this machine.
