@@ -1,0 +1,340 @@
+package evertoken
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/evertoken/evertoken/storage"
+)
+
+// stored returns the record as the store holds it.
+func (w *world) stored() record {
+	w.t.Helper()
+	item, err := w.store.Load(w.t.Context(), "default")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r, err := decode("default", item.Data)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+// leave puts a record into the store as another process would have left it.
+func (w *world) leave(r record) {
+	w.t.Helper()
+	data, err := r.encode()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.store.Delete(w.t.Context(), "default", ""); err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.store.Save(w.t.Context(), "default", data, ""); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// A process was killed after it had sent. What it sent may still be processed,
+// so the next one waits: a moment, or until the access token is about to end.
+func TestSomebodyElsesOpenNote(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		left  time.Duration // of the access token
+		first time.Duration // until the refresh token is sent again
+	}{
+		{"token has ended", -time.Minute, 3 * time.Second},
+		{"token has 4 min left", 4 * time.Minute, 4*time.Minute - time.Second - 30*time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inWorld(t, time.Hour, nil, func(_ *testing.T, w *world) {
+				token := Token{AccessToken: "old", TokenType: "Bearer", RefreshToken: "r", IssuedAt: epoch.Add(tt.left - 10*time.Minute), Expiry: epoch.Add(tt.left)}
+				r := firstRecord(token)
+				r.Note = note{Owner: "a process that was killed", N: 1, Began: epoch.Add(-5 * time.Second)}
+				w.leave(r)
+				w.restart()
+				w.pass(tt.first-time.Second, time.Second)
+				w.wantCalls(0)
+				w.pass(2*time.Second, time.Second)
+				w.wantCalls(1)
+				w.wantToken("access-1")
+			})
+		})
+	}
+}
+
+// The note says whether the refresh token may have been spent.
+func TestNoteAfterAnAttempt(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		open bool
+	}{
+		{&RefreshError{Outcome: NotSent}, false},
+		{&RefreshError{Outcome: Unavailable, StatusCode: 503}, false},
+		{&RefreshError{Outcome: Misconfigured}, false},
+		{&RefreshError{Outcome: Unavailable, StatusCode: 403}, true},
+		{&RefreshError{Outcome: Ambiguous}, true},
+	} {
+		inWorld(t, 10*time.Minute, nil, func(t *testing.T, w *world) {
+			w.signIn()
+			w.issuer.then(fails(tt.err), fails(tt.err))
+			w.pass(6*time.Minute, time.Minute)
+			if n := w.stored().Note; n.open() != tt.open || n.N == 0 {
+				t.Errorf("after %v: note %+v, want open = %v", tt.err, n, tt.open)
+			}
+		})
+	}
+}
+
+func TestSignOutThatCouldNotDelete(t *testing.T) {
+	store := &brokenStore{Memory: storage.NewMemory()}
+	inWorld(t, time.Hour, func(c *Config) { c.Store = store }, func(t *testing.T, w *world) {
+		w.signIn()
+		store.load.Store(true)
+		if err := w.client.SignOut(t.Context()); !errors.Is(err, errDisk) {
+			t.Fatalf("SignOut = %v, want the store's error", err)
+		}
+		store.load.Store(false)
+		w.pass(2*time.Minute, time.Minute)
+		if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrSignedOut) {
+			t.Fatalf("the session came back: %v", err)
+		}
+		if _, err := store.Load(t.Context(), "default"); !errors.Is(err, storage.ErrNotFound) {
+			t.Fatalf("the record is still there: %v", err)
+		}
+	})
+}
+
+func TestSignOutElsewhereIsNotSignedInAgain(t *testing.T) {
+	var logins atomic.Int32
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.cfg.Login = func(context.Context) (Token, error) {
+			logins.Add(1)
+			return w.issuer.mint(), nil
+		}
+		w.restart()
+		w.wantToken("access-1")
+		if err := w.store.Delete(t.Context(), "default", ""); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(10*time.Minute, time.Minute)
+		if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrSignedOut) || logins.Load() != 1 {
+			t.Fatalf("Token = %v after %d logins", err, logins.Load())
+		}
+	})
+}
+
+func TestTokenThatHadEndedOnArrival(t *testing.T) {
+	inWorld(t, -time.Second, nil, func(t *testing.T, w *world) {
+		if err := w.client.SignIn(t.Context(), Token{RefreshToken: "r"}); err != nil {
+			t.Fatal(err)
+		}
+		var failed *RefreshError
+		if _, err := w.client.Token(t.Context()); !errors.As(err, &failed) || !strings.Contains(err.Error(), "on arrival") {
+			t.Fatalf("Token = %v", err)
+		}
+		w.pass(10*time.Minute, time.Second)
+		if n := w.issuer.calls(); n > 20 {
+			t.Fatalf("%d refreshes in 10 min: a storm", n)
+		}
+	})
+}
+
+// While the new pair is not saved nobody else may send: the lease is kept.
+func TestLeaseIsKeptUntilThePairIsSaved(t *testing.T) {
+	store := &brokenStore{Memory: storage.NewMemory()}
+	inWorld(t, 10*time.Minute, func(c *Config) { c.Store = store }, func(t *testing.T, w *world) {
+		w.signIn()
+		w.issuer.then(func(context.Context, Token) (Token, error) {
+			store.save.Store(true)
+			return w.issuer.mint(), nil
+		})
+		w.pass(6*time.Minute, time.Minute)
+		if w.leaseFree() {
+			t.Fatal("the lease was free while the pair was not saved")
+		}
+		store.save.Store(false)
+		w.pass(time.Minute, time.Second)
+		if !w.leaseFree() {
+			t.Fatal("the lease was kept after the pair was saved")
+		}
+	})
+}
+
+// leaseFree says whether somebody else can have the lease.
+func (w *world) leaseFree() bool {
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
+	defer cancel()
+	lease, err := w.cfg.Store.(storage.Leaser).Acquire(ctx, "default", time.Second)
+	if err == nil {
+		lease.Release()
+	}
+	return err == nil
+}
+
+func TestRefusedTokenOfAnotherSignIn(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		refused := w.client.session.served.Load()
+		w.signIn()
+		if s := w.client.replace(t.Context(), refused); s != nil {
+			t.Fatal("a request of one user would be replayed as another")
+		}
+	})
+}
+
+func TestAnswerWithoutARefreshTokenKeepsTheOldOne(t *testing.T) {
+	inWorld(t, 10*time.Minute, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		w.issuer.then(func(context.Context, Token) (Token, error) {
+			t := w.issuer.mint()
+			t.RefreshToken = ""
+			return t, nil
+		})
+		w.pass(13*time.Minute, time.Minute)
+		w.wantCalls(2)
+		if got := w.issuer.sent[1]; got != "refresh-1" {
+			t.Fatalf("the second refresh sent %q", got)
+		}
+	})
+}
+
+func TestSignInOverARecordThatChanged(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		w.leave(firstRecord(Token{AccessToken: "elsewhere", TokenType: "Bearer", Expiry: epoch.Add(time.Hour)}))
+		w.signIn()
+		w.wantToken("access-2")
+		if got := w.stored().Tokens.AccessToken; got != "access-2" {
+			t.Fatalf("stored %q", got)
+		}
+		if err := w.client.SignIn(t.Context(), Token{}); err == nil {
+			t.Fatal("SignIn took an empty token")
+		}
+		if err := w.client.SignIn(t.Context(), Token{AccessToken: "a\r\nX: y"}); err == nil || strings.Contains(err.Error(), "X: y") {
+			t.Fatalf("SignIn of a token that breaks the header: %v", err)
+		}
+	})
+}
+
+func TestSignInElsewhereIsSeenWithinOneInterval(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.leave(firstRecord(Token{AccessToken: "elsewhere", TokenType: "Bearer", IssuedAt: epoch, Expiry: epoch.Add(time.Hour)}))
+		w.pass(time.Minute, time.Second)
+		w.wantToken("elsewhere")
+		synctest.Wait()
+		if s := w.client.Status(); s.State != SignedIn {
+			t.Fatalf("Status = %+v", s)
+		}
+	})
+}
+
+// Another host's clock is an hour ahead: its token is not trusted for longer
+// than it can live.
+func TestClockOfAnotherHost(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.leave(firstRecord(Token{AccessToken: "elsewhere", TokenType: "Bearer", IssuedAt: epoch.Add(time.Hour), Expiry: epoch.Add(70 * time.Minute)}))
+		w.pass(time.Minute, time.Second)
+		if left := w.client.Status().Expiry.Sub(w.clock.Now()); left > 10*time.Minute {
+			t.Fatalf("a token of 10 min has %v left", left)
+		}
+	})
+}
+
+func TestRetryAt(t *testing.T) {
+	alive := life{issued: epoch, expiry: epoch.Add(10 * time.Minute), dead: epoch.Add(10 * time.Minute)}
+	for _, tt := range []struct {
+		name string
+		f    failure
+		left time.Duration
+		want time.Duration
+	}{
+		{"closed, first", failure{sent: 1, count: 1}, 4 * time.Minute, 0},
+		{"closed, second", failure{sent: 2, count: 2}, 4 * time.Minute, 210 * time.Second},
+		{"closed, second, late", failure{sent: 2, count: 3}, 20 * time.Second, 4 * time.Second},
+		{"silent, first", failure{sent: 1, silent: true, count: 1}, 4 * time.Minute, 210 * time.Second},
+		{"silent, first, late", failure{sent: 1, silent: true, count: 1}, 20 * time.Second, 0},
+		{"silent, second, late", failure{sent: 2, silent: true, count: 2}, 20 * time.Second, 2 * time.Second},
+		{"nothing to spend", failure{count: 1}, 4 * time.Minute, time.Second},
+		{"unavailable for long", failure{outcome: Unavailable, count: 12}, time.Minute, time.Minute},
+		{"Retry-After", failure{outcome: Unavailable, retryAfter: 2 * time.Hour}, time.Minute, time.Hour},
+		{"misconfigured", failure{outcome: Misconfigured}, time.Minute, 5 * time.Minute},
+	} {
+		now := alive.expiry.Add(-tt.left)
+		if got := tt.f.retryAt(now, alive, 0).Sub(now); got != tt.want {
+			t.Errorf("%s: after %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestSettledAt(t *testing.T) {
+	l := life{dead: epoch.Add(10 * time.Minute)}
+	for _, tt := range []struct {
+		name       string
+		age, grace time.Duration
+		refused    bool
+		want       time.Duration
+	}{
+		{"within the grace", 5 * time.Second, 10 * time.Second, false, 0},
+		{"at its end", 9 * time.Second, 10 * time.Second, false, 570 * time.Second},
+		{"no grace", 0, 0, false, 570 * time.Second},
+		{"servers refuse the token", 0, 0, true, 2 * time.Minute},
+	} {
+		if got := settledAt(epoch, epoch, tt.age, tt.grace, l, tt.refused).Sub(epoch); got != tt.want {
+			t.Errorf("%s: after %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestPatience(t *testing.T) {
+	for left, want := range map[time.Duration]time.Duration{-time.Hour: time.Minute, 2 * time.Minute: 90 * time.Second, time.Hour: 3 * time.Minute} {
+		if got := patience(left); got != want {
+			t.Errorf("patience(%v) = %v, want %v", left, got, want)
+		}
+	}
+}
+
+func TestTickAfterTheClockWasSetBack(t *testing.T) {
+	s := schedule{interval: time.Minute}
+	if got := s.tick(epoch, epoch.Add(8*time.Hour)); got != epoch.Add(time.Minute) {
+		t.Errorf("tick = %v, want within one interval", got)
+	}
+}
+
+func TestExpiryFromAJWT(t *testing.T) {
+	sign := func(claims jwt.MapClaims) string {
+		s, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte("k"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	at := epoch.Unix()
+	for name, tt := range map[string]struct {
+		access string
+		want   time.Time
+	}{
+		"exp - iat, whatever the server's clock": {sign(jwt.MapClaims{"exp": at + 7199 + 5000, "iat": at + 5000}), epoch.Add(7199 * time.Second)},
+		"exp alone":                              {sign(jwt.MapClaims{"exp": at + 60}), epoch.Add(time.Minute)},
+		"milliseconds":                           {sign(jwt.MapClaims{"exp": at * 1000}), time.Time{}},
+		"absurd":                                 {sign(jwt.MapClaims{"exp": 1e300}), time.Time{}},
+		"for ever":                               {sign(jwt.MapClaims{"exp": 1 << 34, "iat": 1}), epoch.Add(maxLifetime)},
+		"no exp":                                 {sign(jwt.MapClaims{"sub": "x"}), time.Time{}},
+		"opaque":                                 {"opaque", time.Time{}},
+		"three parts of nothing":                 {"a.b.c", time.Time{}},
+		"too long":                               {strings.Repeat("x", 20<<10), time.Time{}},
+	} {
+		got, err := Token{AccessToken: tt.access}.normalize(epoch)
+		if err != nil || !got.Expiry.Equal(tt.want) || got.TokenType != "Bearer" {
+			t.Errorf("%s: %v, %v; want %v", name, got.Expiry, err, tt.want)
+		}
+	}
+}
