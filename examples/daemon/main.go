@@ -33,7 +33,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.server, "server", "http://127.0.0.1:8080", "base `URL` of the server")
-	flag.StringVar(&o.login, "login", "demo@example.com", "who signs in")
+	flag.StringVar(&o.login, "login", "demo@evertoken.dev", "who signs in")
 	flag.StringVar(&o.dir, "dir", filepath.Join(os.TempDir(), "evertoken-daemon"), "`folder` that keeps the session")
 	flag.DurationVar(&o.every, "every", 5*time.Second, "how often there is work to do")
 	flag.Parse()

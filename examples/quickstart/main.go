@@ -32,7 +32,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.server, "server", "", "base `URL` of a running server; empty starts one in this process")
-	flag.StringVar(&o.login, "login", "demo@example.com", "who signs in")
+	flag.StringVar(&o.login, "login", "demo@evertoken.dev", "who signs in")
 	flag.StringVar(&o.password, "password", "Passw0rd!demo", "with which password")
 	flag.DurationVar(&o.duration, "duration", 25*time.Second, "how long to send traffic")
 	flag.DurationVar(&o.lifetime, "lifetime", 8*time.Second, "of access tokens, in whole seconds, of the server in this process")

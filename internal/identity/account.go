@@ -47,6 +47,7 @@ var (
 // A takenError names what another account has already.
 type takenError struct{ field, value string }
 
+// Error names the field and the value, which is no secret to whoever sent it.
 func (e *takenError) Error() string {
 	return fmt.Sprintf("evertoken: %s %q is already taken", e.field, e.value)
 }

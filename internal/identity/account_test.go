@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -74,7 +75,8 @@ func TestMagicLinkDoesNotOpenALockedAccount(t *testing.T) {
 func TestUnknownLoginCostsAPassword(t *testing.T) {
 	b := newBench(t, func(cfg *Config) { cfg.PasswordIterations = 7 })
 	known := b.find(Unknown, "demo").password
-	if b.decoy.iterations != known.iterations || len(b.decoy.hash) != len(known.hash) {
+	if b.decoy.iterations != known.iterations || len(b.decoy.hash) != len(known.hash) ||
+		len(b.decoy.salt) != len(known.salt) {
 		t.Errorf("decoy of %d iterations, a password of %d", b.decoy.iterations, known.iterations)
 	}
 }
@@ -124,4 +126,20 @@ func TestZeroConfigWorks(t *testing.T) {
 	if err != nil || c.Name != "a@b.c" || c.ExpiresAt.Before(before.Add(119*time.Minute)) {
 		t.Errorf("claims %+v, error %v", c, err)
 	}
+}
+
+// TestVirtualTime: nothing of the server runs beside its requests or waits, so
+// that a bubble with its clock is all the world it needs.
+func TestVirtualTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, func(cfg *Config) { cfg.Now = nil })
+		access, _ := b.login(true)
+		if got := b.profileStatus(access); got != 200 {
+			t.Errorf("fresh: status %d", got)
+		}
+		<-time.After(2 * time.Hour)
+		if got := b.profileStatus(access); got != 401 {
+			t.Errorf("two hours later: status %d, want 401", got)
+		}
+	})
 }

@@ -23,6 +23,7 @@ type envelope struct {
 // A refusal is an error meant for the user: 200 and an envelope of type Error.
 type refusal []string
 
+// Error is for a programmer's eyes: a client sees the messages in an envelope.
 func (r refusal) Error() string { return fmt.Sprintf("evertoken: refused: %q", []string(r)) }
 
 // A problem is an error of the request's form (RFC 9457), with the fields of
@@ -34,6 +35,7 @@ type problem struct {
 	Errors faults `json:"errors,omitempty"`
 }
 
+// Error leaves the faults out, which may quote what a user typed.
 func (p *problem) Error() string { return fmt.Sprintf("evertoken: status %d: %s", p.Status, p.Title) }
 
 // An action is one call of the identity API: what it returns goes into the
@@ -87,6 +89,7 @@ func (f faults) text(field, value string, longest int) {
 	}
 }
 
+// add appends: a field may break several rules, and .NET tells them all.
 func (f faults) add(field, format string, args ...any) {
 	f[field] = append(f[field], fmt.Sprintf(format, args...))
 }
@@ -109,7 +112,8 @@ type request interface{ check(faults) }
 
 // decode reads a JSON body into req and checks its fields.
 func decode(r *http.Request, req request) error {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/json" {
 		return &problem{
 			Type:   "https://tools.ietf.org/html/rfc9110#section-15.5.16",
 			Title:  "Unsupported Media Type",
@@ -133,6 +137,8 @@ func decode(r *http.Request, req request) error {
 	return found.problem()
 }
 
+// cookieName is the one cookie of the API, and its value the whole refresh token:
+// the client has no other secret to keep.
 const cookieName = "refreshToken"
 
 // setCookie hands out a refresh token. The attributes are written as ASP.NET
@@ -147,6 +153,8 @@ func setCookie(w http.ResponseWriter, g grant) {
 		cookieName+"="+g.refresh+"; "+expires+"path=/; secure; samesite=strict; httponly")
 }
 
+// removeCookie empties the cookie as ASP.NET's Delete does, with none of the
+// attributes that it was set with. A client must take an emptied cookie for none.
 func removeCookie(w http.ResponseWriter) {
 	w.Header().Add("Set-Cookie",
 		cookieName+"=; expires="+time.Unix(0, 0).UTC().Format(http.TimeFormat)+"; path=/")

@@ -52,11 +52,22 @@ type Config struct {
 	// rememberMe, or at the OAuth endpoint. Zero means 30 days.
 	RememberLifetime time.Duration
 
-	Rotate      bool          // every renewal replaces the refresh token and spends the old one
-	ReuseGrace  time.Duration // how long the token spent last still answers, with the same new one; 0 is not at all
-	DetectReuse bool          // a spent token that comes back outside the grace ends the session
-	Sliding     bool          // every renewal begins the session's lifetime anew
-	Generation  Generation
+	// Rotate replaces the refresh token at every renewal and spends the old one.
+	Rotate bool
+
+	// ReuseGrace is how long the token that was spent last still answers, with
+	// the same new one as before: a client whose answer was lost may ask again.
+	// Zero means not at all.
+	ReuseGrace time.Duration
+
+	// DetectReuse ends a session when one of its spent tokens comes back outside
+	// the grace: somebody has a copy (RFC 9700, section 4.14.2).
+	DetectReuse bool
+
+	// Sliding begins the session's lifetime anew at every renewal.
+	Sliding bool
+
+	Generation Generation // zero means Current
 
 	Accounts []Account
 	Clients  []Client // confidential OAuth clients; others are public
@@ -134,10 +145,8 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, rotate: cfg.Rotate, sessions: make(map[string]*session)}
 	s.parser = jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(),
 		jwt.WithIssuer(cfg.Issuer), jwt.WithAudience(cfg.Audience), jwt.WithTimeFunc(cfg.Now))
+	s.decoy = newDecoy(cfg.PasswordIterations)
 	var faults []error
-	decoy, err := hashPassword(rand.Text(), cfg.PasswordIterations)
-	faults = append(faults, err)
-	s.decoy = decoy
 	for i, a := range cfg.Accounts {
 		if err := s.AddAccount(a); err != nil {
 			faults = append(faults, fmt.Errorf("evertoken: Accounts[%d]: %w", i, err))

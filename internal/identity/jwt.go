@@ -32,6 +32,7 @@ type subject struct {
 	custom map[string][]string
 }
 
+// subject shares a's roles and claims, which nobody changes once a is in use.
 func (a *account) subject() subject {
 	return subject{identityClaims{a.ID, a.Email, a.UserName, a.Roles}, a.Claims}
 }

@@ -45,6 +45,7 @@ type loginRequest struct {
 	DeviceDetails string
 }
 
+// check does not look at Type: its names were checked as it was read.
 func (q *loginRequest) check(f faults) {
 	f.text("Login", q.Login, maxLogin)
 	f.text("Password", q.Password, maxPassword)
@@ -57,6 +58,8 @@ type loginResult struct {
 	AccessToken string `json:"accessToken,omitempty"`
 }
 
+// logIn answers 200 whatever the password: a wrong one is an envelope of type
+// Error, and a client that looks at the status alone takes it for a success.
 func (s *Server) logIn(w http.ResponseWriter, r *http.Request) (any, error) {
 	var req loginRequest
 	if err := decode(r, &req); err != nil {
@@ -72,6 +75,8 @@ func (s *Server) logIn(w http.ResponseWriter, r *http.Request) (any, error) {
 	return s.complete(w, r, a, req.RememberMe, req.DeviceDetails)
 }
 
+// logInByLink takes the code in the password's place. A locked account does not
+// spend its code, so that the link still works when the lock-out has ended.
 func (s *Server) logInByLink(w http.ResponseWriter, r *http.Request, req loginRequest) (any, error) {
 	s.mu.Lock()
 	a := s.find(MagicLink, req.Login)
@@ -134,6 +139,7 @@ func (s *Server) openSession(
 	return g.access, nil
 }
 
+// A registerRequest makes an account and signs in to it.
 type registerRequest struct {
 	Email           string
 	Password        string
@@ -143,6 +149,8 @@ type registerRequest struct {
 	DeviceDetails   string
 }
 
+// check looks at an address as .NET's EmailAddress attribute does: one @, not at
+// an end. Whether the password is strong is asked later, and answered with 200.
 func (q *registerRequest) check(f faults) {
 	f.text("Email", q.Email, maxLogin)
 	if at := strings.IndexByte(q.Email, '@'); q.Email != "" &&
@@ -203,6 +211,8 @@ func (s *Server) welcome(email string) (*account, string) {
 	return a, s.newCode(a, ForVerifyEmail)
 }
 
+// A verifyCodeRequest repeats rememberMe and deviceDetails: the server keeps
+// nothing between the two steps but the code.
 type verifyCodeRequest struct {
 	Login         string
 	Code          string
@@ -210,6 +220,7 @@ type verifyCodeRequest struct {
 	DeviceDetails string
 }
 
+// check lets any code through that could be one; whether it is right is no matter of form.
 func (q *verifyCodeRequest) check(f faults) {
 	f.text("Login", q.Login, maxLogin)
 	f.text("Code", q.Code, maxCode)
@@ -230,13 +241,16 @@ func (s *Server) verifyCode(w http.ResponseWriter, r *http.Request) (any, error)
 	return s.openSession(w, r, a, req.RememberMe, req.DeviceDetails)
 }
 
+// A verifyEmailRequest brings back the code that registration had sent.
 type verifyEmailRequest struct{ Email, Code string }
 
+// check has no rule for the address: one that has no account is refused anyway.
 func (q *verifyEmailRequest) check(f faults) {
 	f.text("Email", q.Email, maxLogin)
 	f.text("Code", q.Code, maxCode)
 }
 
+// verifyEmail confirms an address. It signs nobody in: the login is sent again.
 func (s *Server) verifyEmail(_ http.ResponseWriter, r *http.Request) (any, error) {
 	var req verifyEmailRequest
 	if err := decode(r, &req); err != nil {
@@ -261,8 +275,10 @@ func (s *Server) redeem(by LoginType, login string, p Purpose, value string) *ac
 	return a
 }
 
+// A magicLinkRequest asks for a code by e-mail, the only proof it will need.
 type magicLinkRequest struct{ Email string }
 
+// check has no rule for the address: one that has no account is refused anyway.
 func (q *magicLinkRequest) check(f faults) { f.text("Email", q.Email, maxLogin) }
 
 // requestMagicLink sends a code that signs in by itself.
@@ -304,6 +320,8 @@ func (s *Server) accessToken(w http.ResponseWriter, r *http.Request) (any, error
 	return g.access, nil
 }
 
+// logOut ends the session of the cookie and asks for no access token: one that
+// has expired must not keep anybody from signing out.
 func (s *Server) logOut(w http.ResponseWriter, r *http.Request) (any, error) {
 	if !s.end(cookie(r), "") {
 		return nil, refusal{"You are not logged in"}
@@ -312,10 +330,13 @@ func (s *Server) logOut(w http.ResponseWriter, r *http.Request) (any, error) {
 	return true, nil
 }
 
+// listDevices needs the access token, not the cookie: it says whose devices.
 func (s *Server) listDevices(_ http.ResponseWriter, r *http.Request) (any, error) {
 	return s.devices(Caller(r.Context())), nil
 }
 
+// deleteDevice ends one session of the caller's. Somebody else's is not found
+// rather than forbidden, so that ids cannot be tried.
 func (s *Server) deleteDevice(_ http.ResponseWriter, r *http.Request) (any, error) {
 	if !s.endDevice(Caller(r.Context()), r.PathValue("id")) {
 		return nil, refusal{"Device not found."}

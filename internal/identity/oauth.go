@@ -25,8 +25,10 @@ type oauthError struct {
 	Description string `json:"error_description,omitempty"`
 }
 
+// Error leaves the description out: the code is what a decision needs.
 func (e *oauthError) Error() string { return "evertoken: oauth: " + e.Code }
 
+// oauthFault is the common case: every error but invalid_client is a 400.
 func oauthFault(code, description string) *oauthError {
 	return &oauthError{http.StatusBadRequest, code, description}
 }
@@ -58,6 +60,8 @@ func (s *Server) oauthToken(w http.ResponseWriter, r *http.Request) {
 	writeOAuth(w, r, oauthGrant{g.access, "Bearer", int64(s.cfg.AccessLifetime / time.Second), g.refresh}, nil)
 }
 
+// oauthGrant tells the grants apart. The three here are those that need no
+// browser; the others would be answered by a page, not by this core.
 func (s *Server) oauthGrant(form url.Values, client oauthClient, addr string) (grant, error) {
 	if form.Get("scope") != "" { // RFC 6749, section 3.3: this server defines none
 		return grant{}, oauthFault("invalid_scope", "this server has no scopes")

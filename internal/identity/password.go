@@ -15,6 +15,8 @@ type password struct {
 	iterations int
 }
 
+// hashPassword draws a salt for each password, so that equal ones differ. The cost
+// is kept with the hash: it may be raised for new passwords and old ones still match.
 func hashPassword(plain string, iterations int) (password, error) {
 	salt := make([]byte, 16)
 	rand.Read(salt)
@@ -23,6 +25,14 @@ func hashPassword(plain string, iterations int) (password, error) {
 		return password{}, fmt.Errorf("evertoken: hash a password: %w", err)
 	}
 	return password{salt: salt, hash: hash, iterations: iterations}, nil
+}
+
+// newDecoy returns a password that nothing matches, at the cost of any other.
+func newDecoy(iterations int) password {
+	p := password{salt: make([]byte, 16), hash: make([]byte, sha256.Size), iterations: iterations}
+	rand.Read(p.salt)
+	rand.Read(p.hash)
+	return p
 }
 
 // matches reports whether plain is the password. It takes as long for a wrong

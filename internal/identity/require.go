@@ -32,6 +32,8 @@ func (s *Server) Require(next http.Handler) http.Handler {
 	})
 }
 
+// challenge answers 401 with an empty body, as ASP.NET's handler does: all that a
+// client may go by is the header.
 func challenge(w http.ResponseWriter, value string) {
 	w.Header().Set("WWW-Authenticate", value)
 	w.WriteHeader(http.StatusUnauthorized)
@@ -51,6 +53,7 @@ func (s *Server) countRefusal(err error) {
 // request that [Server.Require] let through, and "" for any other context.
 func Caller(ctx context.Context) string { return caller(ctx).ID }
 
+// caller returns the zero value for a context that Require has not seen.
 func caller(ctx context.Context) identityClaims {
 	c, _ := ctx.Value(callerKey{}).(identityClaims)
 	return c

@@ -116,6 +116,8 @@ func (se *session) accepts(token string, grace time.Duration, now time.Time) boo
 	return last >= 0 && token == se.spent[last] && now.Before(se.rotated.Add(grace))
 }
 
+// live reports whether se still grants anything. A session ends at the instant
+// ends, not after it, as tokens do.
 func (se *session) live(now time.Time) bool { return !se.revoked && now.Before(se.ends) }
 
 // grant signs an access token for se. s.mu is held.
