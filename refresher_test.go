@@ -341,14 +341,14 @@ func TestNoProgressBacksOff(t *testing.T) {
 
 func TestExpiredTokenIsRenewedOnce(t *testing.T) {
 	inWorld(t, 10*time.Minute, nil, func(t *testing.T, w *world) {
-		if err := w.client.SignIn(t.Context(), Token{AccessToken: "old", RefreshToken: "r", Expiry: epoch.Add(-time.Hour)}); err != nil {
-			t.Fatal(err)
-		}
 		release := make(chan struct{})
 		w.issuer.then(func(context.Context, Token) (Token, error) {
 			<-release
 			return w.issuer.mint(), nil
 		})
+		if err := w.client.SignIn(t.Context(), Token{AccessToken: "old", RefreshToken: "r", Expiry: epoch.Add(-time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
 		var wg sync.WaitGroup
 		var served atomic.Int32
 		for range 1000 {
@@ -370,14 +370,14 @@ func TestExpiredTokenIsRenewedOnce(t *testing.T) {
 
 func TestCallerLeavesAndTheTokenIsSaved(t *testing.T) {
 	inWorld(t, 10*time.Minute, nil, func(t *testing.T, w *world) {
-		if err := w.client.SignIn(t.Context(), Token{RefreshToken: "r"}); err != nil {
-			t.Fatal(err)
-		}
 		release := make(chan struct{})
 		w.issuer.then(func(context.Context, Token) (Token, error) {
 			<-release
 			return w.issuer.mint(), nil
 		})
+		if err := w.client.SignIn(t.Context(), Token{RefreshToken: "r"}); err != nil {
+			t.Fatal(err)
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		failed := make(chan error)
 		go func() { _, err := w.client.Token(ctx); failed <- err }()

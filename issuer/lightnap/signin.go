@@ -46,6 +46,15 @@ func (i *Issuer) Login(ctx context.Context, c Credentials) (evertoken.Token, err
 	return i.signIn(ctx, "login", in)
 }
 
+// RequestMagicLink has the server send a code by e-mail, with which Login signs
+// in: see [Credentials.MagicLink].
+func (i *Issuer) RequestMagicLink(ctx context.Context, email string) error {
+	_, _, err := i.call(ctx, http.MethodPost, "request-magic-link", struct {
+		Email string `json:"email"`
+	}{email})
+	return err
+}
+
 // A Registration is a new account.
 type Registration struct {
 	Email      string
