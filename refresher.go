@@ -582,6 +582,9 @@ func (r *refresher) failed(s *snapshot, newest string, err error) error {
 	case known.Outcome == NotSent, known.Outcome == Misconfigured, known.StatusCode == 429, known.StatusCode == 503:
 		_ = r.step(late, r.session.retract)
 	}
+	if errors.Is(err, ErrClosed) {
+		return ErrClosed // Close cancelled it before it was written: that is no failure
+	}
 	r.failures++
 	f := failure{known.Outcome, errors.Is(err, context.DeadlineExceeded), sent, r.failures, known.RetryAfter}
 	now := wall(r.clock)
@@ -649,6 +652,9 @@ func (r *refresher) login(held *right) error {
 // loginFailed waits as after any failure, and longer after a verdict: a few
 // wrong passwords lock an account.
 func (r *refresher) loginFailed(err error) error {
+	if errors.Is(err, ErrClosed) {
+		return ErrClosed
+	}
 	now := wall(r.clock)
 	var known *RefreshError
 	r.failures++

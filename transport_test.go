@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
@@ -290,6 +291,42 @@ func TestCloseAndTheTrace(t *testing.T) {
 			t.Errorf("%s: cancelled = %v", stage, cancelled)
 		}
 		cancel(nil)
+	}
+}
+
+// An issuer that cannot be dialled does not hold up Close, nor is that a failure.
+func TestCloseWhileDialing(t *testing.T) {
+	var log strings.Builder
+	dialing := make(chan struct{})
+	base := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		close(dialing)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}
+	c, issuer := signedInClient(t, nil)
+	c.board.log, c.board.level = slog.New(slog.NewTextHandler(&log, nil)), slog.LevelWarn
+	issuer.then(func(ctx context.Context, _ Token) (Token, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:1", nil)
+		if err != nil {
+			return Token{}, err
+		}
+		resp, err := base.RoundTrip(req)
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		return Token{}, err
+	})
+	refreshed := make(chan error)
+	go func() { refreshed <- c.Refresh(t.Context()) }()
+	<-dialing
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-refreshed; !errors.Is(err, ErrClosed) {
+		t.Fatalf("Refresh = %v, want ErrClosed", err)
+	}
+	if log.Len() != 0 {
+		t.Fatalf("Close was logged as a failure: %s", log.String())
 	}
 }
 
