@@ -90,6 +90,7 @@ func work(t *testing.T, url, dir string) {
 			fmt.Println("renewed or adopted")
 		case evertoken.SessionEnded:
 			ended <- e
+		default: // of no concern to the parent
 		}
 	})
 	gone := make(chan struct{})
