@@ -88,7 +88,7 @@ type RefreshError struct {
 // Error tells the outcome and every fact that is known, in one sentence.
 func (e *RefreshError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "evertoken: refresh: %v", e.Outcome)
+	fmt.Fprintf(&b, "evertoken: issuer: %v", e.Outcome)
 	if e.StatusCode != 0 {
 		fmt.Fprintf(&b, ", status %d", e.StatusCode)
 	}
