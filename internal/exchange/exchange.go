@@ -5,6 +5,7 @@ package exchange
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -20,8 +21,8 @@ import (
 	"github.com/evertoken/evertoken"
 )
 
-// maxBody is the most that is read of an answer; token answers are far smaller.
-const maxBody = 1 << 20
+// The most that is read of an answer; token answers are far smaller.
+const maxBody, maxHeader = 1 << 20, 64 << 10
 
 // An Answer is what came back, whole or in part.
 type Answer struct {
@@ -39,10 +40,11 @@ type Client struct {
 // New returns a client that dials as base does; nil means as
 // http.DefaultTransport does. base itself is not used or changed.
 //
-// Connections are not kept: on one that turns out to be dead, net/http silently
-// sends a GET, or a POST with an Idempotency-Key, once more. Without a dialer of
-// its own, base gets one whose keep-alive tells a dead path from a slow server
-// within seconds.
+// Connections are not kept, and HTTP/2 is not spoken: on a connection that turns
+// out to be dead net/http silently sends a GET, or a POST with an
+// Idempotency-Key, once more, and over HTTP/2 it repeats whatever the server
+// refuses, as often as it does so. Without a dialer of its own, base gets one
+// whose keep-alive tells a dead path from a slow server within seconds.
 func New(base *http.Transport) *Client {
 	if base == nil {
 		if t, ok := http.DefaultTransport.(*http.Transport); ok {
@@ -54,7 +56,17 @@ func New(base *http.Transport) *Client {
 	}
 	t := base.Clone()
 	t.DisableKeepAlives = true
-	if t.DialContext == nil {
+	t.ForceAttemptHTTP2, t.HTTP2 = false, nil
+	t.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+	t.Protocols = new(http.Protocols)
+	t.Protocols.SetHTTP1(true)
+	if t.TLSClientConfig != nil {
+		t.TLSClientConfig.NextProtos = nil // a transport that was used offers HTTP/2 here
+	}
+	if t.MaxResponseHeaderBytes == 0 {
+		t.MaxResponseHeaderBytes = maxHeader
+	}
+	if t.DialContext == nil && t.Dial == nil { //nolint:staticcheck // base may still use it
 		dialer := &net.Dialer{
 			Timeout:         30 * time.Second,
 			KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 2 * time.Second, Interval: time.Second, Count: 3},

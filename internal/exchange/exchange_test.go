@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -72,6 +73,67 @@ func serveOnce(c net.Conn, requests *atomic.Int32) {
 			return
 		}
 		_, _ = c.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+	}
+}
+
+// refusing is a server of HTTP/2 that refuses each stream. net/http would open
+// another one for the same request for as long as the server goes on.
+func refusing(t *testing.T) (url string, streams *atomic.Int32, base *http.Transport) {
+	t.Helper()
+	streams = new(atomic.Int32)
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 1 {
+			return
+		}
+		streams.Add(1)
+		panic(http.ErrAbortHandler)
+	}))
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	return srv.URL, streams, srv.Client().Transport.(*http.Transport)
+}
+
+// Whatever the transport was made for, and used for, an exchange is HTTP/1.1.
+func TestNoHTTP2(t *testing.T) {
+	url, streams, base := refusing(t)
+	used := base.Clone()
+	if resp, err := (&http.Client{Transport: used}).Get(url); err == nil {
+		_ = resp.Body.Close()
+		t.Fatal("the server answered over HTTP/2")
+	}
+	if streams.Load() == 0 {
+		t.Fatal("the server was not asked over HTTP/2; this test shows nothing")
+	}
+	streams.Store(0)
+	forced := base.Clone()
+	forced.Protocols = new(http.Protocols)
+	forced.Protocols.SetHTTP2(true)
+	for name, tr := range map[string]*http.Transport{"fresh": base, "used": used, "HTTP/2 alone": forced} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, err := New(tr).Do(req); err != nil || a.StatusCode != http.StatusOK {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n := streams.Load(); n != 0 {
+		t.Errorf("%d requests went over HTTP/2", n)
+	}
+}
+
+// A dialer of the old kind is a dialer too.
+func TestOwnDialerIsUsed(t *testing.T) {
+	refused := errors.New("refused by the test")
+	base := &http.Transport{Dial: func(string, string) (net.Conn, error) { return nil, refused }} //nolint:staticcheck // what is tested
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1:1/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var failed *evertoken.RefreshError
+	if _, err = New(base).Do(req); !errors.Is(err, refused) || !errors.As(err, &failed) || failed.Outcome != evertoken.NotSent {
+		t.Errorf("Do = %v, want NotSent and the dialer's error", err)
 	}
 }
 
