@@ -160,6 +160,9 @@ func newClient(ctx context.Context, cfg Config, random func() float64) (*Client,
 		return nil, err
 	}
 	c := &Client{cfg: cfg}
+	if w, ok := cfg.Issuer.(wrapper); ok {
+		c.cfg.Base = w.Wrap(c.Transport().base(), c)
+	}
 	c.session = newSession(&c.cfg)
 	if err := c.session.do(ctx, c.session.read); err != nil && !errors.Is(err, storage.ErrCorrupt) {
 		return nil, err

@@ -3,6 +3,7 @@ package evertoken
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 )
@@ -16,6 +17,10 @@ import (
 //	Revoke(ctx context.Context, t Token) error // end the session at the server; used by SignOut
 //	Origins() []string                         // where tokens may go if Config.Origins is nil
 //	ReuseGrace() time.Duration                 // how long a spent refresh token is still accepted
+//
+//	// Wrap returns what sends requests in place of base, if they need more than
+//	// the access token, such as a proof of possession. s is the Client.
+//	Wrap(base http.RoundTripper, s TokenSource) http.RoundTripper
 type Issuer interface {
 	// Refresh exchanges t for a new token. t.RefreshToken may be empty (client
 	// credentials): an issuer that needs one answers [Rejected].
@@ -36,6 +41,11 @@ type Issuer interface {
 // A revoker is an Issuer that can end a session at the server.
 type revoker interface {
 	Revoke(ctx context.Context, t Token) error
+}
+
+// A wrapper is an Issuer whose tokens need more than a header.
+type wrapper interface {
+	Wrap(base http.RoundTripper, s TokenSource) http.RoundTripper
 }
 
 // An Outcome is what a failed attempt to renew means. Refresh tokens that

@@ -3,7 +3,9 @@ package evertoken
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -337,4 +339,131 @@ func TestExpiryFromAJWT(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %v", name, got.Expiry, err, tt.want)
 		}
 	}
+}
+
+// A haltingStore stops at its nth call until it is told to go on, or until the
+// call's context ends, as a server that hangs does.
+type haltingStore struct {
+	*storage.Memory
+	mu    sync.Mutex
+	left  int // calls until the halt; below zero: never
+	going chan struct{}
+}
+
+func (s *haltingStore) halt(ctx context.Context) error {
+	s.mu.Lock()
+	s.left--
+	now := s.left == 0
+	s.mu.Unlock()
+	if !now {
+		return nil
+	}
+	select {
+	case <-s.going:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (s *haltingStore) Load(ctx context.Context, key string) (storage.Item, error) {
+	if err := s.halt(ctx); err != nil {
+		return storage.Item{}, err
+	}
+	return s.Memory.Load(ctx, key)
+}
+
+func (s *haltingStore) Save(ctx context.Context, key string, data []byte, prev storage.Version) (storage.Version, error) {
+	if err := s.halt(ctx); err != nil {
+		return "", err
+	}
+	return s.Memory.Save(ctx, key, data, prev)
+}
+
+func (s *haltingStore) Acquire(ctx context.Context, key string, ttl time.Duration) (storage.Lease, error) {
+	if err := s.halt(ctx); err != nil {
+		return nil, err
+	}
+	return s.Memory.Acquire(ctx, key, ttl)
+}
+
+// Close meets a renewal at each of its steps with the store. Before the note is
+// in place nothing is sent; after the answer the pair is saved. Whichever it
+// was, the next client goes on with a refresh token that was never sent.
+func TestCloseAtEveryStepWithTheStore(t *testing.T) {
+	steps := []string{"look", "lease", "load", "note", "save"}
+	for i, step := range steps {
+		t.Run(step, func(t *testing.T) {
+			s := &haltingStore{Memory: storage.NewMemory()}
+			inWorld(t, 10*time.Minute, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+				w.signIn()
+				s.mu.Lock()
+				s.left, s.going = i+1, make(chan struct{}) // of the bubble, else it never falls idle
+				s.mu.Unlock()
+				go func() { _ = w.client.Refresh(t.Context()) }()
+				synctest.Wait()
+				closed := make(chan error)
+				go func() { closed <- w.client.Close() }()
+				synctest.Wait()
+				close(s.going)
+				if err := <-closed; err != nil {
+					t.Fatalf("Close: %v", err)
+				}
+				want := 0
+				if step == "save" {
+					want = 1
+				}
+				w.wantCalls(want)
+				w.open()
+				if err := w.client.Refresh(t.Context()); err != nil {
+					t.Fatalf("Refresh by the next client: %v", err)
+				}
+				w.wantCalls(want + 1)
+				if sent := w.issuer.sent; want == 1 && sent[0] == sent[1] {
+					t.Fatalf("%q was sent twice", sent[0])
+				}
+			})
+		})
+	}
+}
+
+// A wrappingIssuer has requests sent its own way.
+type wrappingIssuer struct{ *farIssuer }
+
+func (wrappingIssuer) Wrap(base http.RoundTripper, s TokenSource) http.RoundTripper {
+	return roundTrip(func(req *http.Request) (*http.Response, error) {
+		token, err := s.Token(req.Context())
+		if err != nil {
+			return nil, err
+		}
+		req = req.Clone(req.Context())
+		req.Header.Set("Proof", "for "+token.AccessToken)
+		return base.RoundTrip(req)
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+func TestIssuerThatWraps(t *testing.T) {
+	var proof string
+	base := roundTrip(func(req *http.Request) (*http.Response, error) {
+		proof = req.Header.Get("Proof")
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+	})
+	inWorld(t, time.Hour, func(c *Config) {
+		far, _ := c.Issuer.(*farIssuer)
+		c.Issuer, c.Base = wrappingIssuer{far}, base
+	}, func(t *testing.T, w *world) {
+		w.signIn()
+		resp, err := w.client.HTTP().Get("https://api.example.com/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if proof != "for access-1" {
+			t.Fatalf("the wrapper added %q", proof)
+		}
+	})
 }
