@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -30,33 +31,48 @@ import (
 // Locks are the kernel's (flock), on files that are never moved or deleted. They
 // end with their holder, so a lease has no time to live here: the ttl of Acquire
 // is not used, and a holder that is stopped keeps it until it goes on or dies.
+//
+// Files that the folder's owner moves or deletes are noticed: an Extend after
+// the lock file went fails, and a folder that was made anew is used anew.
 type File struct {
 	dir string
-
-	mu   sync.Mutex
-	root *os.Root // nil until the first use
 }
 
 // NewFile returns a store in the folder dir, which is made when it is first
-// used. Errors come from the methods.
-func NewFile(dir string) *File { return &File{dir: dir} }
+// used. A relative dir counts from the folder that is current now, so that a
+// program may change it later. Errors come from the methods.
+func NewFile(dir string) *File {
+	if abs, err := filepath.Abs(dir); err == nil && dir != "" {
+		dir = abs
+	}
+	return &File{dir: dir}
+}
 
 const (
 	fileHeader  = "evertoken-file/" // followed by the layout, a blank and the version
-	fileLayout  = "1"
-	writeLock   = "write.lock" // held while any record of the folder is replaced
+	fileLayout  = "1"               // a decimal number: a greater one is a newer release's
+	writeLock   = "write.lock"      // held while any record of the folder is replaced
 	tempName    = "write.tmp"
 	lockPolling = 5 * time.Millisecond
 )
 
-// open returns the folder. A handle, unlike a path, cannot be led elsewhere by a
-// link that is planted later.
-func (f *File) open() (*os.Root, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.root != nil {
-		return f.root, nil
+// within runs step in the folder, opened for this call alone. A handle, unlike a
+// path, cannot be led elsewhere by a link that is planted meanwhile; one that was
+// kept would go on serving a folder that has been moved away, whose locks nobody
+// else takes.
+func (f *File) within(ctx context.Context, key string, step func(root *os.Root) error) error {
+	if err := usable(ctx, key); err != nil {
+		return err
 	}
+	root, err := f.open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }() // nothing is written through it
+	return step(root)
+}
+
+func (f *File) open() (*os.Root, error) {
 	if f.dir == "" {
 		return nil, errors.New("storage: file: dir is empty")
 	}
@@ -75,7 +91,6 @@ func (f *File) open() (*os.Root, error) {
 		_ = root.Close()
 		return nil, fmt.Errorf("storage: file: %w", err)
 	}
-	f.root = root
 	return root, nil
 }
 
@@ -104,19 +119,12 @@ func fileName(key string) string {
 // Load implements [Store]. A file without our header is returned whole, under a
 // version of its own: whoever knows what the record should be will find it
 // damaged, and can replace it.
-func (f *File) Load(ctx context.Context, key string) (Item, error) {
-	root, err := f.ready(ctx, key)
-	if err != nil {
-		return Item{}, err
-	}
-	return load(root, fileName(key)+".json")
-}
-
-func (f *File) ready(ctx context.Context, key string) (*os.Root, error) {
-	if err := usable(ctx, key); err != nil {
-		return nil, err
-	}
-	return f.open()
+func (f *File) Load(ctx context.Context, key string) (item Item, err error) {
+	err = f.within(ctx, key, func(root *os.Root) error {
+		item, err = load(root, fileName(key)+".json")
+		return err
+	})
+	return item, err
 }
 
 func load(root *os.Root, name string) (Item, error) {
@@ -138,16 +146,18 @@ func load(root *os.Root, name string) (Item, error) {
 	return parseFile(name, raw)
 }
 
-// parseFile splits a file into its version and the record.
+// parseFile splits a file into its version and the record. Of a newer layout it
+// relies on the number alone: what follows may have changed.
 func parseFile(name string, raw []byte) (Item, error) {
 	head, data, whole := bytes.Cut(raw, []byte("\n"))
 	rest, ours := strings.CutPrefix(string(head), fileHeader)
 	layout, version, _ := strings.Cut(rest, " ")
-	switch id, err := hex.DecodeString(version); {
-	case whole && ours && layout == fileLayout && err == nil && len(id) == 16:
+	if id, err := hex.DecodeString(version); whole && ours && layout == fileLayout && err == nil && len(id) == 16 {
 		return Item{Data: data, Version: Version(version)}, nil
-	case whole && ours && layout > fileLayout && len(layout) < 4 && err == nil && len(id) == 16:
-		return Item{}, fmt.Errorf("storage: file: %s has layout %s, written by a newer release; this one reads layout %s", name, layout, fileLayout)
+	}
+	if n, err := strconv.ParseUint(layout, 10, 16); whole && ours && err == nil && n > 1 {
+		return Item{}, fmt.Errorf("storage: file: %s has layout %d, written by a newer release; this one reads layout %s",
+			name, n, fileLayout)
 	}
 	sum := sha256.Sum256(raw)
 	return Item{Data: raw, Version: Version("damaged-" + hex.EncodeToString(sum[:]))}, nil
@@ -205,21 +215,19 @@ func (f *File) Delete(ctx context.Context, key string, prev Version) error {
 // change runs step while nobody else changes a record of this folder. now is the
 // version in place, empty for none.
 func (f *File) change(ctx context.Context, key string, step func(root *os.Root, name string, now Version) error) error {
-	root, err := f.ready(ctx, key)
-	if err != nil {
-		return err
-	}
-	lock, err := f.lock(ctx, root, writeLock)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = lock.Close() }() // the kernel drops it in any case
-	name := fileName(key) + ".json"
-	item, err := load(root, name)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	return step(root, name, item.Version)
+	return f.within(ctx, key, func(root *os.Root) error {
+		lock, err := f.lock(ctx, root, writeLock)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = lock.Close() }() // the kernel drops it in any case
+		name := fileName(key) + ".json"
+		item, err := load(root, name)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		return step(root, name, item.Version)
+	})
 }
 
 // replace writes raw aside, makes it durable and moves it into place. The lock
@@ -266,36 +274,64 @@ func (f *File) lock(ctx context.Context, root *os.Root, name string) (*flock.Flo
 		}
 		return nil, fmt.Errorf("storage: file: lock %s: %w", name, err)
 	}
+	// The lock was opened by its path. Only the file that this folder shows
+	// under the name excludes the others.
+	there, err := root.Lstat(name)
+	if err == nil {
+		err = sameAs(lock, there)
+	}
+	if err != nil {
+		_ = lock.Close()
+		return nil, fmt.Errorf("storage: file: lock %s: %w", name, err)
+	}
 	return lock, nil
+}
+
+// sameAs fails if a held lock is on another file than the one that others find:
+// they would lock that one and exclude nobody.
+func sameAs(lock *flock.Flock, there fs.FileInfo) error {
+	held, err := lock.Stat()
+	if err == nil && !os.SameFile(held, there) {
+		err = errors.New("the file was replaced")
+	}
+	return err
 }
 
 // Acquire implements [Leaser]. ttl is not used: see [File].
 func (f *File) Acquire(ctx context.Context, key string, _ time.Duration) (Lease, error) {
-	root, err := f.ready(ctx, key)
+	var lease *fileLease
+	err := f.within(ctx, key, func(root *os.Root) error {
+		lock, err := f.lock(ctx, root, fileName(key)+".lease")
+		lease = &fileLease{lock: lock}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	lock, err := f.lock(ctx, root, fileName(key)+".lease")
-	if err != nil {
-		return nil, err
-	}
-	return &fileLease{lock: lock}, nil
+	return lease, nil
 }
 
-// A fileLease is a lock on a file that nobody moves or deletes.
+// A fileLease is a lock on a file that none of us moves or deletes.
 type fileLease struct {
 	mu       sync.Mutex
 	lock     *flock.Flock
 	released bool
 }
 
-// Extend fails only once the lease is released: the kernel keeps a lock for as
-// long as its holder lives.
+// Extend fails once the lease is released, and if the lock file was removed or
+// replaced. Otherwise the kernel keeps the lock for as long as its holder lives.
 func (l *fileLease) Extend(context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.released {
 		return errReleased
+	}
+	there, err := os.Lstat(l.lock.Path())
+	if err == nil {
+		err = sameAs(l.lock, there)
+	}
+	if err != nil {
+		return fmt.Errorf("storage: file: the lease is lost: %w", err)
 	}
 	return nil
 }

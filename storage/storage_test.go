@@ -2,6 +2,7 @@ package storage_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -45,4 +46,19 @@ func ExampleNewFile() {
 	item, err := store.Load(context.Background(), "default")
 	fmt.Printf("%s %v %v\n", item.Data, item.Version == version, err)
 	// Output: a session true <nil>
+}
+
+func ExampleNewMemory() {
+	store := storage.NewMemory()
+	ctx := context.Background()
+	stale, err := store.Save(ctx, "default", []byte("a session"), "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := store.Save(ctx, "default", []byte("a newer one"), stale); err != nil {
+		log.Fatal(err)
+	}
+	_, err = store.Save(ctx, "default", []byte("a late one"), stale)
+	fmt.Println(errors.Is(err, storage.ErrConflict))
+	// Output: true
 }

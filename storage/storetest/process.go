@@ -3,6 +3,7 @@ package storetest
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,7 +11,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"testing"
 
 	"github.com/evertoken/evertoken/storage"
 )
@@ -21,7 +21,7 @@ const (
 )
 
 // child plays the role that the environment asks for, in a process that
-// runProcesses has started.
+// a check has started.
 func child(b Backend) bool {
 	role := os.Getenv(envRole)
 	if role == "" {
@@ -41,7 +41,6 @@ func child(b Backend) bool {
 var roles = map[string]func(storage.Store) error{ //nolint:gochecknoglobals // a table, never changed
 	"writer": writer,
 	"holder": holder,
-	"late":   late,
 }
 
 // writer replaces the record for as long as it lives, and says so after each
@@ -76,63 +75,57 @@ func counted(data []byte) (int, error) {
 	return n, nil
 }
 
-// holder takes the lease and never lets go.
+// holder takes the lease, if the store has leases, and learns the version. At the
+// first word it saves over that version; it holds the lease until it dies.
 func holder(s storage.Store) error {
-	l, ok := s.(storage.Leaser)
-	if !ok {
-		return fmt.Errorf("the store has no leases")
-	}
-	if _, err := l.Acquire(context.Background(), "k", leaseTTL); err != nil {
-		return err
-	}
-	fmt.Println("held")
-	_, err := io.Copy(io.Discard, os.Stdin) // until the parent ends it
-	return err
-}
-
-// late learns the version, waits for a word, and saves over it.
-func late(s storage.Store) error {
 	ctx := context.Background()
+	if l, ok := s.(storage.Leaser); ok {
+		if _, err := l.Acquire(ctx, "k", leaseTTL); err != nil {
+			return err
+		}
+	}
 	item, err := s.Load(ctx, "k")
 	if err != nil {
 		return err
 	}
-	fmt.Println("loaded")
-	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
+	fmt.Println("held")
+	in := bufio.NewReader(os.Stdin)
+	if _, err := in.ReadString('\n'); err != nil {
 		return err
 	}
 	_, err = s.Save(ctx, "k", []byte("late"), item.Version)
-	fmt.Println("save:", err)
-	return nil
+	fmt.Printf("conflict %t: %v\n", errors.Is(err, storage.ErrConflict), err)
+	_, err = io.Copy(io.Discard, in) // until the parent ends it
+	return err
 }
 
 // A process is a child that plays a role. The test that started it ends it.
 type process struct {
-	t   *testing.T
+	t   tester
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Scanner
 }
 
-func start(t *testing.T, test, location, role string) *process {
+// start runs this test binary again, up to Run in the test that called it.
+func (b *bench) start(role string) *process {
+	t := b.t
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("start: %v", err)
 	}
-	p := &process{t: t, cmd: exec.CommandContext(t.Context(), exe, "-test.run", pattern(test), "-test.count=1")}
-	p.cmd.Env = append(os.Environ(), envRole+"="+role, envLocation+"="+location)
+	p := &process{t: t, cmd: exec.CommandContext(t.Context(), exe, "-test.run", pattern(b.test), "-test.count=1")}
+	p.cmd.Env = append(os.Environ(), envRole+"="+role, envLocation+"="+b.location)
 	p.cmd.Stderr = os.Stderr
-	if p.in, err = p.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
+	in, inErr := p.cmd.StdinPipe()
+	out, outErr := p.cmd.StdoutPipe()
+	if err := errors.Join(inErr, outErr); err != nil {
+		t.Fatalf("start: %v", err)
 	}
-	out, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.out = bufio.NewScanner(out)
+	p.in, p.out = in, bufio.NewScanner(out)
 	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+		t.Fatalf("start: %v", err)
 	}
 	return p
 }
@@ -155,96 +148,136 @@ func (p *process) expect(prefix string) string {
 	return p.out.Text()
 }
 
-// kill ends the process as kill -9 does, and waits for it.
-func (p *process) kill() {
-	p.t.Helper()
-	if err := p.cmd.Process.Kill(); err != nil {
-		p.t.Fatal(err)
-	}
-	for p.out.Scan() { // what it still said
+// kill ends the process as kill -9 does, waits for it, and returns the last line
+// that it still said, if any. A process that is gone stays gone.
+func (p *process) kill() (last string) {
+	_ = p.cmd.Process.Kill()
+	for p.out.Scan() {
+		last = p.out.Text()
 	}
 	_ = p.cmd.Wait() // it was killed
+	return last
 }
 
-// runProcesses proves what only several processes can show.
-func runProcesses(t *testing.T, b Backend) {
-	test := t.Name()
-	t.Run("a killed writer leaves a whole record", func(t *testing.T) {
-		killedWriters(t, b, test)
-	})
-	t.Run("a killed holder leaves the lease to others", func(t *testing.T) {
-		location := b.New(t)
-		l, ok := open(t, b, location).(storage.Leaser)
-		if !ok {
-			return
-		}
-		p := start(t, test, location, "holder")
-		p.expect("held")
-		p.kill()
-		lease, err := l.Acquire(t.Context(), "k", leaseTTL) // the test's own deadline bounds it
-		if err != nil {
-			t.Fatalf("Acquire: %v", err)
-		}
-		lease.Release()
-	})
-	t.Run("a late save of another process is refused", func(t *testing.T) {
-		location := b.New(t)
-		s := open(t, b, location)
-		v, err := s.Save(t.Context(), "k", []byte("one"), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := start(t, test, location, "late")
-		p.expect("loaded")
-		freeze(t, p.cmd.Process)
-		if _, err := s.Save(t.Context(), "k", []byte("two"), v); err != nil {
-			t.Fatal(err)
-		}
-		thaw(t, p.cmd.Process)
-		if _, err := io.WriteString(p.in, "\n"); err != nil {
-			t.Fatal(err)
-		}
-		if got := p.expect("save: "); !strings.Contains(got, storage.ErrConflict.Error()) {
-			t.Errorf("%s, want ErrConflict", got)
-		}
-		p.kill()
-	})
+// processChecks are what only several processes can show.
+var processChecks = []check{ //nolint:gochecknoglobals // the table of the suite, never changed
+	{"a killed writer leaves a whole record", killedWriters},
+	{"a killed holder leaves the lease to others", killedHolder},
+	{"a frozen holder comes too late", frozenHolder},
+	{"a frozen holder does not outlive a delete", frozenOverDelete},
 }
 
-// killedWriters kills writers at moments that their own progress decides.
-func killedWriters(t *testing.T, b Backend, test string) {
-	location := b.New(t)
-	s := open(t, b, location)
-	if _, err := s.Save(t.Context(), "k", record(0), ""); err != nil {
-		t.Fatal(err)
-	}
+// killedWriters reads the record while a child writes it, more often each time,
+// and then kills the child. The reads see whole records only; and they spread the
+// kills over all steps of a write: a kill at once would always meet the same one.
+func killedWriters(t tester, b *bench) {
+	last := b.save("k", string(record(0)), "")
 	for round := range 8 {
-		p := start(t, test, location, "writer")
-		var said int
-		for range round*3 + 1 {
-			line := p.expect("saved ")
-			said, _ = strconv.Atoi(strings.TrimPrefix(line, "saved "))
+		p := b.start("writer")
+		defer p.kill() // also if a check ends the test
+		line := p.expect("saved ")
+		for range 1 << round {
+			b.loadWhole()
 		}
-		p.kill()
-		item, err := s.Load(t.Context(), "k")
-		if err != nil {
-			t.Fatalf("Load after a kill: %v", err)
+		for range round {
+			line = p.expect("saved ")
 		}
-		n, err := counted(item.Data)
-		if err != nil || n < said {
-			t.Fatalf("after a kill the record is at %d, %v; the writer had saved %d", n, err, said)
+		if more := p.kill(); more != "" {
+			line = more
 		}
-		if _, err := s.Save(t.Context(), "k", record(n+1), item.Version); err != nil {
-			t.Fatalf("Save after a kill: %v", err)
+		said, _ := strconv.Atoi(strings.TrimPrefix(line, "saved "))
+		// One more than was said may be in place: the kill came between.
+		n, v := b.loadWhole()
+		if n < said || n > said+1 {
+			t.Fatalf("after a kill the record is at %d; the writer had saved %d", n, said)
 		}
+		_, err := b.Save(t.Context(), "k", []byte("stale"), last)
+		b.wantError("Save at the version before the writer's", err, storage.ErrConflict)
+		last = b.save("k", string(record(n+1)), v)
 	}
 }
 
-func open(t *testing.T, b Backend, location string) storage.Store {
-	t.Helper()
-	s, err := b.Open(location)
+// loadWhole loads a record of writer and returns its number.
+func (b *bench) loadWhole() (int, storage.Version) {
+	b.t.Helper()
+	item, err := b.Load(b.t.Context(), "k")
 	if err != nil {
-		t.Fatalf("Open: %v", err)
+		b.t.Fatalf("Load beside a writer: %v", err)
 	}
-	return s
+	n, err := counted(item.Data)
+	if err != nil {
+		b.t.Fatalf("Load beside a writer: %v", err)
+	}
+	return n, item.Version
+}
+
+func killedHolder(_ tester, b *bench) {
+	l := b.leaser()
+	if l == nil {
+		return
+	}
+	b.save("k", "one", "")
+	p := b.start("holder")
+	defer p.kill()
+	p.expect("held")
+	b.wantHeld(l, probe)
+	p.kill()
+	b.acquire(l).Release()
+}
+
+// frozenHolder stops the holder where a suspended machine would. A lease that
+// lasts stays with it, another passes on; its late save is refused either way.
+func frozenHolder(_ tester, b *bench) {
+	b.overtake(func(v storage.Version) { b.save("k", "two", v) })
+	b.wantData("two")
+}
+
+func frozenOverDelete(t tester, b *bench) {
+	b.overtake(func(v storage.Version) {
+		if err := b.Delete(t.Context(), "k", v); err != nil {
+			t.Fatalf("Delete: %v", err)
+		}
+		b.save("k", "one", "") // the same bytes, of another session
+	})
+	b.wantData("one")
+}
+
+// overtake changes the record while its holder is frozen, and lets that one save.
+func (b *bench) overtake(change func(storage.Version)) {
+	v := b.save("k", "one", "")
+	p := b.start("holder")
+	defer p.kill()
+	p.expect("held")
+	freeze(b.t, p.cmd.Process)
+	if l := b.leaser(); l != nil {
+		b.passOn(l)
+	}
+	change(v)
+	thaw(b.t, p.cmd.Process)
+	if _, err := io.WriteString(p.in, "\n"); err != nil {
+		b.t.Fatalf("the child does not listen: %v", err)
+	}
+	p.expect("conflict true")
+}
+
+// passOn tries for the lease that a frozen process holds. A first try tells
+// nothing of whether such leases last; one of another key does.
+func (b *bench) passOn(l storage.Leaser) {
+	other, err := l.Acquire(b.t.Context(), "another", leaseTTL)
+	if err != nil {
+		b.t.Fatalf("Acquire of another key: %v", err)
+	}
+	defer other.Release()
+	if lasting(other) {
+		b.wantHeld(l, probe)
+		return
+	}
+	b.acquire(l).Release()
+}
+
+func (b *bench) wantData(want string) {
+	item, err := b.Load(b.t.Context(), "k")
+	if err != nil || string(item.Data) != want {
+		b.t.Errorf("Load = %q, %v; want %q", item.Data, err, want)
+	}
 }

@@ -1,10 +1,7 @@
 package storetest
 
-import (
-	"os"
-	"testing"
-)
+import "os"
 
 // Windows cannot stop a process; the child waits for its word all the same.
-func freeze(*testing.T, *os.Process) {}
-func thaw(*testing.T, *os.Process)   {}
+func freeze(tester, *os.Process) {}
+func thaw(tester, *os.Process)   {}

@@ -8,7 +8,8 @@
 //	}
 //
 // Some checks run in child processes: the test binary itself, started again for
-// the test that called Run, and told the location through the environment.
+// the test that called Run, and told the location through the environment. Run
+// therefore comes first in its test, once: what it needs belongs into New.
 package storetest
 
 import (
@@ -16,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -38,9 +40,11 @@ type Backend struct {
 	InProcess bool
 }
 
-// leaseTTL is what the checks lease for; a store may take longer to notice that
-// a holder died, but not much.
-const leaseTTL = time.Second
+const (
+	leaseTTL = 3 * time.Second        // long against what a busy machine delays
+	probe    = 100 * time.Millisecond // how long a lease is tried for that somebody holds
+	patience = 30 * time.Second       // added to leaseTTL: no call of a sound store takes longer
+)
 
 // Run proves the contract for b.
 func Run(t *testing.T, b Backend) {
@@ -48,11 +52,13 @@ func Run(t *testing.T, b Backend) {
 	if child(b) {
 		return
 	}
-	for _, c := range checks {
-		t.Run(c.name, func(t *testing.T) { c.run(t, newBench(t, b)) })
-	}
+	all := checks
 	if !b.InProcess {
-		runProcesses(t, b)
+		all = slices.Concat(checks, processChecks)
+	}
+	test := t.Name()
+	for _, c := range all {
+		t.Run(c.name, func(t *testing.T) { c.run(t, newBench(t, b, test)) })
 	}
 }
 
@@ -68,11 +74,13 @@ type tester interface {
 // A bench is one store on an empty place.
 type bench struct {
 	storage.Store
-	t    tester
-	open func() storage.Store // another one on the same place
+	t        tester
+	open     func() storage.Store // another one on the same place
+	location string
+	test     string // the name of the test that called Run: children run it again
 }
 
-func newBench(t testing.TB, b Backend) *bench {
+func newBench(t testing.TB, b Backend, test string) *bench {
 	t.Helper()
 	location := b.New(t)
 	open := func() storage.Store {
@@ -82,7 +90,7 @@ func newBench(t testing.TB, b Backend) *bench {
 		}
 		return s
 	}
-	return &bench{Store: open(), t: t, open: open}
+	return &bench{Store: open(), t: t, open: open, location: location, test: test}
 }
 
 type check struct {
@@ -102,6 +110,9 @@ var checks = []check{ //nolint:gochecknoglobals // the table of the suite, never
 	{"no update is lost", counting},
 	{"an ended context ends the call", endedContext},
 	{"leases exclude each other", leaseExcludes},
+	{"a lease is of one key", leasePerKey},
+	{"an ended context ends the wait for a lease", endedWait},
+	{"a lease lapses unless it lasts", leaseLapses},
 	{"a lease leaves the version alone", leaseAndVersion},
 	{"a lease is released once", releaseOnce},
 	{"a late save is refused", lateSave},
@@ -305,22 +316,37 @@ func (b *bench) leaser() storage.Leaser {
 
 func (b *bench) acquire(l storage.Leaser) storage.Lease {
 	b.t.Helper()
-	lease, err := l.Acquire(b.t.Context(), "k", leaseTTL)
+	ctx, cancel := context.WithTimeout(b.t.Context(), leaseTTL+patience)
+	defer cancel()
+	lease, err := l.Acquire(ctx, "k", leaseTTL)
 	if err != nil {
 		b.t.Fatalf("Acquire: %v", err)
 	}
 	return lease
 }
 
-// wantHeld tries for the lease for as long as a held one surely lasts.
-func (b *bench) wantHeld(l storage.Leaser) {
+func (b *bench) extend(lease storage.Lease) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), leaseTTL/10)
+	if err := lease.Extend(b.t.Context()); err != nil {
+		b.t.Errorf("Extend: %v", err)
+	}
+}
+
+// wantHeld tries for the lease, for less time than a held one surely lasts.
+func (b *bench) wantHeld(l storage.Leaser, during time.Duration) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), during)
 	defer cancel()
 	if lease, err := l.Acquire(ctx, "k", leaseTTL); err == nil {
 		lease.Release()
 		b.t.Errorf("the lease was given to two")
 	}
+}
+
+// lasting says whether the lease cannot lapse while its holder lives.
+func lasting(lease storage.Lease) bool {
+	l, ok := lease.(interface{ Lasting() bool })
+	return ok && l.Lasting()
 }
 
 func leaseExcludes(t tester, b *bench) {
@@ -329,11 +355,9 @@ func leaseExcludes(t tester, b *bench) {
 		return
 	}
 	lease := b.acquire(one)
-	b.wantHeld(two)
-	b.wantHeld(one)
-	if err := lease.Extend(t.Context()); err != nil {
-		t.Errorf("Extend: %v", err)
-	}
+	b.wantHeld(two, probe)
+	b.wantHeld(one, probe)
+	b.extend(lease)
 	got := make(chan error, 1)
 	go func() {
 		second, err := two.Acquire(t.Context(), "k", leaseTTL)
@@ -342,16 +366,84 @@ func leaseExcludes(t tester, b *bench) {
 		}
 		got <- err
 	}()
+	released := time.Now()
 	lease.Release()
 	if err := <-got; err != nil {
 		t.Errorf("Acquire after Release: %v", err)
+	}
+	if waited := time.Since(released); waited > leaseTTL*2/3 {
+		t.Errorf("a released lease was free after %v, as if it had lapsed", waited)
 	}
 	if err := lease.Extend(t.Context()); err == nil {
 		t.Errorf("a released lease was extended")
 	}
 }
 
-func leaseAndVersion(t tester, b *bench) {
+func leasePerKey(t tester, b *bench) {
+	one, two := b.leaser(), b.leaser()
+	if one == nil {
+		return
+	}
+	defer b.acquire(one).Release()
+	ctx, cancel := context.WithTimeout(t.Context(), leaseTTL*2/3) // before the first can lapse
+	defer cancel()
+	other, err := two.Acquire(ctx, "another", leaseTTL)
+	if err != nil {
+		t.Fatalf("Acquire of another key: %v", err)
+	}
+	other.Release()
+}
+
+// endedWait shows that a wait ends with its context, and that it leaves nothing
+// behind: the lease goes to the next who asks.
+func endedWait(t tester, b *bench) {
+	one, two := b.leaser(), b.leaser()
+	if one == nil {
+		return
+	}
+	held := b.acquire(one)
+	ctx, cancel := context.WithCancel(t.Context())
+	got := make(chan error, 1)
+	go func() {
+		lease, err := two.Acquire(ctx, "k", leaseTTL)
+		if err == nil {
+			lease.Release()
+		}
+		got <- err
+	}()
+	cancel()
+	if err := <-got; err == nil {
+		t.Errorf("Acquire of a held lease succeeded")
+	}
+	held.Release()
+	b.acquire(two).Release()
+}
+
+// leaseLapses shows that the time to live counts, and counts from Extend: each of
+// the two waits is shorter than it, and both together are longer.
+func leaseLapses(t tester, b *bench) {
+	one, two := b.leaser(), b.leaser()
+	if one == nil {
+		return
+	}
+	first := b.acquire(one)
+	if lasting(first) {
+		first.Release()
+		return
+	}
+	b.wantHeld(two, leaseTTL*2/3)
+	b.extend(first)
+	b.wantHeld(two, leaseTTL*2/3)
+	second := b.acquire(two)
+	if err := first.Extend(t.Context()); err == nil {
+		t.Errorf("a lapsed lease was extended")
+	}
+	first.Release()
+	b.wantHeld(one, probe)
+	second.Release()
+}
+
+func leaseAndVersion(_ tester, b *bench) {
 	l := b.leaser()
 	if l == nil {
 		return
@@ -359,9 +451,7 @@ func leaseAndVersion(t tester, b *bench) {
 	v := b.save("k", "x", "")
 	lease := b.acquire(l)
 	b.wantRecord("k", "x", v)
-	if err := lease.Extend(t.Context()); err != nil {
-		t.Errorf("Extend: %v", err)
-	}
+	b.extend(lease)
 	b.wantRecord("k", "x", v)
 	lease.Release()
 	b.wantRecord("k", "x", v)
@@ -377,12 +467,17 @@ func releaseOnce(_ tester, b *bench) {
 	first.Release()
 	second := b.acquire(two)
 	first.Release()
-	b.wantHeld(one)
+	b.wantHeld(one, probe)
 	second.Release()
 }
 
+// lateSave is the save of a holder who lost the lease: only the version stops it.
 func lateSave(t tester, b *bench) {
 	v := b.save("k", "x", "")
+	if l := b.leaser(); l != nil {
+		b.acquire(l).Release()
+		defer b.acquire(l).Release()
+	}
 	b.save("k", "by the next holder", v)
 	_, err := b.Save(t.Context(), "k", []byte("late"), v)
 	b.wantError("the late Save", err, storage.ErrConflict)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -124,15 +125,22 @@ func TestBrokenStoresAreCaught(t *testing.T) {
 // run runs one check against s and returns what it found.
 func run(t *testing.T, name string, s storage.Store) []string {
 	t.Helper()
+	return runOn(t, name, &bench{Store: s, open: func() storage.Store { return s }})
+}
+
+// runOn runs one check on b, in a goroutine that Fatalf can end.
+func runOn(t *testing.T, name string, b *bench) []string {
+	t.Helper()
 	r := &recorder{ctx: t.Context()}
-	for _, c := range checks {
+	b.t = r
+	for _, c := range slices.Concat(checks, processChecks) {
 		if c.name != name {
 			continue
 		}
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			c.run(r, &bench{Store: s, t: r, open: func() storage.Store { return s }})
+			c.run(r, b)
 		}()
 		<-done
 		return r.failed
