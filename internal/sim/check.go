@@ -1,0 +1,612 @@
+package sim
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/evertoken/evertoken"
+)
+
+// A checker knows every token of the issuer, is told of each step by the far
+// ends, and finds what must not be. It never asks the clients, but at the end.
+type checker struct {
+	w      *world
+	found  chan struct{} // closed by the first violation
+	secret *regexp.Regexp
+
+	mu         sync.Mutex
+	violations []string
+	families   []*family
+	tokens     map[string]*token
+	accesses   map[string]access
+	open       map[*attempt]struct{}
+	sends      map[string][]time.Time // by process, those of the last hour
+	rolled     time.Time              // when the store was rolled back last
+	clocks     time.Time              // when a clock was set last
+	keys       time.Time              // when the issuer refused all access tokens last
+
+	renewals int
+	overlaps int
+	lost     tally
+	ends     tally // of sessions that somebody wanted to end
+}
+
+func newChecker(w *world) *checker {
+	return &checker{
+		w: w, found: make(chan struct{}),
+		secret:   regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-|eyJ`), // as the issuer's tokens look
+		tokens:   make(map[string]*token),
+		accesses: make(map[string]access),
+		open:     make(map[*attempt]struct{}),
+		sends:    make(map[string][]time.Time),
+		lost:     make(tally), ends: make(tally),
+	}
+}
+
+// violate notes what must not be.
+func (c *checker) violate(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.violateLocked(format, args...)
+}
+
+func (c *checker) violateLocked(format string, args ...any) {
+	v := fmt.Sprintf(format, args...)
+	c.w.trace.add("CHECK", "VIOLATION: %s", v)
+	if len(c.violations) == 0 {
+		close(c.found)
+	}
+	c.violations = append(c.violations, v)
+}
+
+func (c *checker) failed() bool {
+	select {
+	case <-c.found:
+		return true
+	default:
+		return false
+	}
+}
+
+// leak looks for secrets in what people get to see.
+func (c *checker) leak(where, text string) {
+	if c.secret.MatchString(text) {
+		c.violate("a secret in the %s: %s", where, c.secret.ReplaceAllString(text, "[HERE]"))
+	}
+}
+
+// begun is told of each sign-in at the issuer.
+func (c *checker) begun(t evertoken.Token) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := &family{n: len(c.families) + 1}
+	c.families = append(c.families, f)
+	now := time.Now()
+	first := &token{family: f, n: 1, born: now}
+	c.tokens[t.RefreshToken] = first
+	c.accesses[t.AccessToken] = access{first, now.Add(c.w.lifetime)}
+}
+
+// sent is told of each request that has reached the issuer's side of the wire.
+func (c *checker) sent(l *link, secret string, renewal bool) *attempt {
+	holder := c.w.store.holder()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := &attempt{link: l, p: l.p, token: c.tokens[secret], renewal: renewal, at: time.Now()}
+	l.attempt = a
+	if l.hungUp { // while the request was on its way
+		a.ended, a.gaveUp, a.unproven = a.at, true, true
+	}
+	if a.token == nil {
+		c.violateLocked("%s sends a refresh token that the issuer never gave", l.p.slot)
+		a.token = &token{family: &family{}}
+	}
+	if !renewal {
+		c.w.trace.add(l.p.slot, "revokes %v", a.token)
+		return a
+	}
+	c.w.trace.add(l.p.slot, "sends %v %s", a.token, l.fate)
+	c.checkNote(a, secret)
+	c.checkSpent(a)
+	c.checkOverlap(a, holder)
+	c.checkSilence(a)
+	c.checkRate(a)
+	a.token.sends = append(a.token.sends, a)
+	if a.ended.IsZero() {
+		c.open[a] = struct{}{}
+	}
+	return a
+}
+
+// checkNote: no note, no sending, and one note for each. A store without leases
+// serves one process, and a kernel's lock outlives a full disk: at the token's
+// end these two may send without.
+func (c *checker) checkNote(a *attempt, secret string) {
+	p := a.p
+	if p.note == digest(secret) {
+		a.noted, p.note = p.notedAt, ""
+		return
+	}
+	a.noted = a.link.began
+	if c.w.kind == leases {
+		c.violateLocked("%s sends %v without a note in the store", p.slot, a.token)
+	}
+}
+
+// checkSpent: a token whose successor was stored before the note was is not sent.
+func (c *checker) checkSpent(a *attempt) {
+	saved := a.token.successorSaved()
+	if saved.IsZero() || !saved.Before(a.noted) || c.rolled.After(saved) || a.link.slept {
+		return
+	}
+	c.violateLocked("%s sends %v again, although a token that came of it was stored %v ago", a.p.slot, a.token, time.Since(saved))
+}
+
+// checkOverlap: while one exchange of a session is under way nobody begins
+// another, unless the first one's lease is gone.
+func (c *checker) checkOverlap(a *attempt, holder *process) {
+	for b := range c.open {
+		if b.token.family != a.token.family {
+			continue
+		}
+		if b.p == a.p || b.p == holder {
+			c.violateLocked("%s sends %v while %s has the right to and waits for an answer", a.p.slot, a.token, b.p.slot)
+		}
+		c.overlaps++
+	}
+}
+
+// checkSilence: a token that was sent and answered by silence is not sent again
+// by the same process before the access token is about to end; and one that was
+// answered by a closed connection only once.
+func (c *checker) checkSilence(a *attempt) {
+	t := a.token
+	left := t.born.Add(c.w.lifetime).Sub(a.at)
+	if left <= 35*time.Second+t.trip || c.w.skewed() {
+		return
+	}
+	unproven := 0
+	for _, b := range t.sends {
+		if b.gaveUp && b.p == a.p {
+			c.violateLocked("%s sends %v again after silence, although the access token lives for another %v", a.p.slot, t, left)
+		}
+		if b.unproven {
+			unproven++
+		}
+	}
+	if unproven > 1 && !c.w.graceKnown && c.w.rates[keyChange] == 0 {
+		c.violateLocked("%s sends %v for the third time without knowing what became of it, although the access token lives for another %v", a.p.slot, t, left)
+	}
+}
+
+// checkRate: nobody hammers the issuer. What is allowed is one renewal a check,
+// the backoff of an issuer that is always busy, and some for what people ask.
+func (c *checker) checkRate(a *attempt) {
+	recent := append(c.sends[a.p.slot], a.at)
+	for a.at.Sub(recent[0]) > time.Hour {
+		recent = recent[1:]
+	}
+	c.sends[a.p.slot] = recent
+	if most := int(time.Hour/c.w.interval) + 200; len(recent) > most {
+		c.violateLocked("%s sends %d times an hour", a.p.slot, len(recent))
+	}
+}
+
+// processed is told what the issuer made of a request.
+func (c *checker) processed(a *attempt, refresh, jwt string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t, now := a.token, time.Now()
+	switch {
+	case !a.renewal:
+		t.family.end("signed out")
+	case jwt == "":
+		a.refused = true
+		c.w.trace.add("issuer", "refuses %v of %s", t, a.p.slot)
+		c.refused(a)
+	default:
+		a.granted = now
+		c.renewals++
+		a.got = t
+		if n := c.tokens[refresh]; n != nil {
+			a.got = n
+		} else if refresh != "" {
+			n = &token{family: t.family, n: t.n + 1, born: a.noted, trip: now.Sub(a.noted)}
+			c.tokens[refresh], t.next, t.spentBy, a.got = n, n, a, n
+		}
+		if a.got == t { // it does not rotate: the access token's life begins anew
+			t.born, t.trip = a.noted, now.Sub(a.noted)
+		}
+		c.accesses[jwt] = access{a.got, now.Add(c.w.lifetime)}
+		c.w.trace.add("issuer", "gives %v to %s", a.got, a.p.slot)
+	}
+}
+
+func (f *family) end(why string) {
+	if f.ended == "" && !f.lost {
+		f.ended = why
+	}
+}
+
+// refused finds out why a session has come to its end.
+func (c *checker) refused(a *attempt) {
+	f := a.token.family
+	if f.lost {
+		return
+	}
+	if f.ended != "" {
+		c.ends[f.ended]++
+		return
+	}
+	f.lost = true
+	cause := c.cause(a)
+	c.lost[cause]++
+	c.w.trace.add("issuer", "session %d is lost: %s", f.n, cause)
+}
+
+// cause says of what a session died whose spent token came back. All causes but
+// the last are beyond any client.
+func (c *checker) cause(a *attempt) string {
+	t, x := a.token, a.token.spentBy
+	if x == nil {
+		c.violateLocked("the issuer refuses %v, which is current", t)
+		return "no cause"
+	}
+	saved := t.successorSaved()
+	grace := ""
+	if c.w.grace > 0 {
+		grace = ", until the grace was over"
+	}
+	switch {
+	case !saved.IsZero() && c.rolled.After(saved):
+		return "the store was rolled back"
+	case x.arrived.IsZero() && x.gaveUp && x.p.stoodStill(x.noted):
+		return "sent when its time was up"
+	case a.gaveUp || a.killed:
+		return "processed after the longest wait" + grace
+	case a.link.slept:
+		return "frozen between the guard and the sending"
+	case x.arrived.IsZero() && x.killed:
+		return "killed with the answer under way"
+	case x.arrived.IsZero() && x.link.fate.losesReply():
+		return "the answer was lost" + grace
+	case x.arrived.IsZero() && x.gaveUp && x.granted.After(x.ended):
+		return "processed after the longest wait" + grace
+	case x.arrived.IsZero() && x.p.stoodStill(x.granted):
+		return "frozen with the answer under way"
+	case a.at.Before(x.arrived) && a.p != x.p:
+		return "sent twice across a lapsed lease"
+	case a.p == x.p:
+		c.violateLocked("%s sends %v although it has the token that came of it", a.p.slot, t)
+	case x.p.isDead():
+		return "killed with a pair that was not saved"
+	case x.p.closed.Load():
+		return "closed with a pair that could not be saved"
+	case x.p.stoodStill(x.arrived):
+		return "frozen with a pair that was not saved"
+	case x.p.failedToSave.After(x.arrived):
+		return "cut off with a pair that could not be saved"
+	default:
+		c.violateLocked("%s sends %v, which %s has exchanged %v ago", a.p.slot, t, x.p.slot, a.at.Sub(x.granted))
+	}
+	return "no cause"
+}
+
+// answered, cut, hungUp and died are the ways in which an exchange ends. What
+// counts is the first of them.
+func (c *checker) answered(a *attempt) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.end(a)
+}
+
+func (c *checker) end(a *attempt) bool {
+	delete(c.open, a)
+	if !a.ended.IsZero() {
+		return false
+	}
+	a.ended = time.Now()
+	return true
+}
+
+func (c *checker) cut(a *attempt) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.end(a) {
+		a.unproven = true
+		c.w.trace.add("issuer", "hangs up on %s", a.p.slot)
+	}
+}
+
+// delivered is told when the client has read what there is to read.
+func (c *checker) delivered(a *attempt) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if a.p.isDead() {
+		return
+	}
+	a.arrived = time.Now()
+	a.token.family.told = a.token.family.told || a.refused
+}
+
+// hungUp is told when a client closes a connection. It has to have waited.
+func (c *checker) hungUp(l *link) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := l.attempt
+	l.hungUp = true
+	if a == nil || !c.end(a) {
+		return
+	}
+	a.gaveUp, a.unproven = true, true
+	c.w.trace.add(a.p.slot, "gives up on %v", a.token)
+	if a.p.stoodStill(a.noted) {
+		return // its time was up before it could send
+	}
+	if waited, want := time.Since(a.noted), c.patience(a); a.renewal && waited < want {
+		c.violateLocked("%s gives up on %v after %v; it has to wait for %v", a.p.slot, a.token, waited, want)
+	}
+}
+
+// patience is how long an attempt must be waited for: until 30 s before the
+// access token ends, but no less than a minute and no more than three.
+func (c *checker) patience(a *attempt) time.Duration {
+	const least, most, slack = time.Minute, 3 * time.Minute, 5 * time.Second
+	if c.w.skewed() {
+		return least - slack
+	}
+	left := a.token.born.Add(c.w.lifetime - a.token.trip).Sub(a.noted)
+	return min(max(left-30*time.Second, least), most) - slack
+}
+
+// died is told when a process was killed.
+func (c *checker) died(p *process) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for a := range c.open {
+		if a.p == p && c.end(a) {
+			a.killed = true
+		}
+	}
+}
+
+// saved is told of each record that is stored, under the store's lock.
+func (c *checker) saved(p *process, before, after []byte) {
+	old, r := c.read(before), c.read(after)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.before(old) {
+		c.violateLocked("%s replaces gen %d att %d by the older gen %d att %d", p.slot, old.Gen, old.Att, r.Gen, r.Att)
+	}
+	if old.SID != "" && old.SID != r.SID && !old.Over && !p.signsIn {
+		c.violateLocked("%s replaces somebody else's session", p.slot)
+	}
+	t := c.tokens[r.Tokens.Refresh]
+	if t == nil {
+		c.violateLocked("%s stores a refresh token that the issuer never gave", p.slot)
+		return
+	}
+	if t.saved.IsZero() {
+		t.saved = time.Now()
+		t.trip = t.saved.Sub(t.born)
+	}
+	note := ""
+	if r.Note.Owner != "" {
+		p.note, p.notedAt = r.Note.Digest, time.Now()
+		note = " with a note"
+	}
+	if r.Over && !old.Over && !t.family.told {
+		c.violateLocked("%s takes session %d for over; the issuer never said so", p.slot, t.family.n)
+	}
+	c.w.trace.add(p.slot, "stores %v, gen %d att %d%s%s", t, r.Gen, r.Att, note, map[bool]string{true: ", over"}[r.Over])
+}
+
+// deleted is told of each record that is deleted, under the store's lock.
+func (c *checker) deleted(p *process, data []byte) {
+	r := c.read(data)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.w.trace.add(p.slot, "deletes the record, gen %d att %d", r.Gen, r.Att)
+	if !p.signsOut {
+		c.violateLocked("%s deletes the record; nobody has signed out there", p.slot)
+	}
+}
+
+func (c *checker) rolledBack(data []byte) {
+	r := c.read(data)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rolled = time.Now()
+	c.w.trace.add("store", "is back at gen %d att %d", r.Gen, r.Att)
+}
+
+func (c *checker) read(data []byte) (r stored) {
+	if len(data) == 0 {
+		return r
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		c.violate("a record that cannot be read: %v", err)
+	}
+	return r
+}
+
+// failedToSave is told when a store operation of p failed.
+func (c *checker) failedToSave(p *process) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.failedToSave = time.Now()
+}
+
+// closed is told when Close has returned.
+func (c *checker) closed(p *process, err error) {
+	if err != nil {
+		c.leak("error of Close", err.Error())
+	}
+	if c.w.store.holder() == p {
+		c.violate("%s is closed and keeps its lease", p.slot)
+	}
+}
+
+// used is told of each request of a program.
+func (c *checker) used(p *process, u *url.URL, jwt string) {
+	now := p.bubble()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if jwt == "" {
+		if u.Host == "localhost" {
+			c.violateLocked("%s sends a request without a token", p.slot)
+		}
+		return
+	}
+	if u.Host != "localhost" {
+		c.violateLocked("%s sends a token to %s", p.slot, u.Host)
+	}
+	a, ok := c.accesses[jwt]
+	if !ok {
+		c.violateLocked("%s uses an access token that the issuer never gave", p.slot)
+		return
+	}
+	var tolerance time.Duration
+	for _, o := range c.w.skews {
+		tolerance = max(tolerance, 2*o.Abs())
+	}
+	if a.refresh.trip > c.w.interval {
+		return // who adopts a token that was stored late cannot know how old it is
+	}
+	if late := now.Sub(a.ends) - tolerance; late > 0 && c.w.rates[hostClock]+c.w.rates[issuerClock] == 0 {
+		c.violateLocked("%s uses an access token %v after its end", p.slot, late)
+	}
+}
+
+// told is told of events.
+func (c *checker) told(p *process, e evertoken.Event, text string) {
+	c.leak("event", text)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e.Kind == evertoken.SessionStarted {
+		p.leftOut = false
+	}
+}
+
+// signingIn, signingOut and loggingIn are told what a process is about to do.
+func (c *checker) signingIn(p *process) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.signsIn, p.leftOut = true, false
+}
+
+func (c *checker) signingOut(p *process) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.signsOut, p.leftOut = true, true
+}
+
+func (c *checker) loggingIn(p *process) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.w.trace.add(p.slot, "logs in")
+	p.signsIn = true
+	if p.leftOut {
+		c.violateLocked("%s logs in behind the back of whoever signed out", p.slot)
+	}
+}
+
+// revoked, keyChanged and clockSet are told what was done to everybody.
+func (c *checker) revoked() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range c.families {
+		f.end("revoked")
+	}
+}
+
+func (c *checker) keyChanged() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keys = time.Now()
+}
+
+func (c *checker) clockSet() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clocks = time.Now()
+}
+
+func (c *checker) signedOut(err error) bool { return errors.Is(err, evertoken.ErrSignedOut) }
+
+// converged checks that all processes have one token, and that it is good: the
+// one in the store, or its predecessor if there was no check since.
+func (c *checker) converged(when string) {
+	data, _ := c.w.store.record()
+	r := c.read(data)
+	for i := range c.w.slots {
+		p := c.w.process(i)
+		if p == nil {
+			c.violate("%s: p%d does not run", when, i+1)
+			continue
+		}
+		t, err := p.token(c.w.ctx)
+		switch {
+		case r.SID == "" || r.Over:
+			if !c.signedOut(err) {
+				c.violate("%s: %s is signed in without a session: %v", when, p.slot, err)
+			}
+		case err != nil:
+			c.violate("%s: %s has no token: %v", when, p.slot, err)
+		case !c.current(t, r):
+			c.violate("%s: %s has another token than the store", when, p.slot)
+		default:
+			if status, err := p.get(c.w.ctx, baseURL+"/api/users/me/profile"); status != http.StatusOK {
+				c.violate("%s: %s is refused: %d, %v", when, p.slot, status, err)
+			}
+		}
+	}
+}
+
+func (c *checker) current(t evertoken.Token, r stored) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a, b := c.accesses[t.AccessToken].refresh, c.accesses[r.Tokens.Access].refresh
+	if a == nil || b == nil || a.family != b.family {
+		return false
+	}
+	for ; a != b && a != nil; a = a.next {
+		if a.next == nil || a.next.saved.IsZero() || time.Since(a.next.saved) > c.w.interval+5*time.Second {
+			return false
+		}
+	}
+	return true
+}
+
+func digest(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:8])
+}
+
+// losesReply says that the issuer's answer does not arrive whole.
+func (f fault) losesReply() bool {
+	return f == lostReply || f == stallAfter || f == deadPathAfter || f == truncated
+}
+
+// A Result is what one world, or several, have come to.
+type Result struct {
+	Seed       uint64
+	Violations []string
+	Worlds     int
+	Virtual    time.Duration // that went by in the worlds
+	Lived      time.Duration // by their processes together
+	Renewals   int
+	Overlaps   int   // exchanges that began across a lapsed lease
+	Faults     tally // by kind
+	Lost       tally // sessions, by cause
+	Ended      tally // sessions that somebody ended, by who
+	Digest     uint64
+}

@@ -1,0 +1,85 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+)
+
+// A family is one session at the issuer: the refresh tokens that came of one
+// sign-in.
+type family struct {
+	n     int
+	ended string // by whose will it is over; empty: nobody's
+	lost  bool   // it is over, and not by anybody's will
+	told  bool   // the issuer's word that it is over has reached a client
+}
+
+// A token is one refresh token.
+type token struct {
+	family  *family
+	n       int
+	born    time.Time     // when its sender announced the exchange that brought it
+	trip    time.Duration // how long that exchange took
+	next    *token        // what it was exchanged for; nil: it is the current one
+	spentBy *attempt      // the exchange that did so
+	saved   time.Time     // when a record with it was stored first; zero: never
+	sends   []*attempt
+}
+
+func (t *token) String() string { return fmt.Sprintf("token %d.%d", t.family.n, t.n) }
+
+// successorSaved is when the first of the tokens that came of t was stored.
+func (t *token) successorSaved() time.Time {
+	for n := t.next; n != nil; n = n.next {
+		if !n.saved.IsZero() {
+			return n.saved
+		}
+	}
+	return time.Time{}
+}
+
+// An attempt is one request with a refresh token on the wire.
+type attempt struct {
+	link     *link
+	p        *process
+	token    *token
+	renewal  bool      // and not a revocation
+	noted    time.Time // when its note was stored; zero: without one
+	at       time.Time
+	ended    time.Time // when the client was done with it: answered, cut off, given up or killed
+	gaveUp   bool      // the client hung up by itself
+	killed   bool      // the client died first
+	granted  time.Time // when the issuer processed it with success
+	refused  bool
+	arrived  time.Time // when the client had read the answer
+	got      *token
+	unproven bool // it ended without an answer that explains it
+}
+
+// An access is what is known of one access token.
+type access struct {
+	refresh *token
+	ends    time.Time
+}
+
+// stored is what the checker reads of a record. The names are those of the
+// product's record format, which is stable.
+type stored struct {
+	SID    string
+	Gen    uint64
+	Att    uint64
+	Over   bool
+	Tokens struct {
+		Access  string
+		Refresh string
+	}
+	Note struct {
+		Owner  string
+		Digest string
+	}
+}
+
+// before says that r is older than o, of the same sign-in.
+func (r stored) before(o stored) bool {
+	return r.SID == o.SID && (r.Gen < o.Gen || r.Gen == o.Gen && r.Att < o.Att)
+}

@@ -1,0 +1,60 @@
+package sim
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Wall and monotonic clock agree until the machine sleeps or its clock is set.
+func TestHostClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(3 * time.Minute)
+		begin := h.Now()
+		if got := begin.Sub(time.Now()); got != 3*time.Minute {
+			t.Fatalf("offset is %v", got)
+		}
+		check := func(what string, monotonic, wall time.Duration) {
+			t.Helper()
+			now := h.Now()
+			if m, w := now.Sub(begin), now.Round(0).Sub(begin.Round(0)); m != monotonic || w != wall {
+				t.Errorf("%s: monotonic %v, wall %v; want %v, %v", what, m, w, monotonic, wall)
+			}
+		}
+		<-time.After(time.Second)
+		check("awake", time.Second, time.Second)
+		h.freeze(time.Minute, false)
+		<-time.After(time.Second)
+		check("frozen", time.Second, time.Second)
+		<-time.After(time.Minute)
+		check("thawed", 62*time.Second, 62*time.Second)
+		h.freeze(time.Hour, true)
+		<-time.After(time.Hour)
+		h.pass()
+		check("slept", 62*time.Second, time.Hour+62*time.Second)
+		h.set(0)
+		check("set", 62*time.Second, time.Hour+62*time.Second-3*time.Minute)
+	})
+}
+
+// A timer that a sleeping machine held up has its whole time still to go; one
+// of a dead process never fires.
+func TestHostTimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(0)
+		timer := h.Timer(10 * time.Second)
+		<-time.After(4 * time.Second)
+		h.freeze(time.Hour, true)
+		at := <-timer.C
+		if got := at.Round(0).Sub(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)); got != time.Hour+10*time.Second {
+			t.Errorf("fired after %v", got)
+		}
+		last := h.Timer(time.Second)
+		close(h.dead)
+		select {
+		case <-last.C:
+			t.Error("a dead process's timer fired")
+		case <-time.After(time.Minute):
+		}
+	})
+}

@@ -1,0 +1,71 @@
+package sim
+
+import (
+	"fmt"
+	"hash"
+	"hash/fnv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// traced is how many lines are kept for the report of a violation.
+const traced = 250
+
+// A trace tells what happened, one line per event. Its digest stands for all of
+// it: two runs of one seed have to have the same.
+type trace struct {
+	begin time.Time
+
+	mu     sync.Mutex
+	lines  []string // the last ones, as a ring
+	n      int
+	digest hash.Hash64
+	echo   func(string) // each line as it comes; nil: not wanted
+}
+
+func newTrace(echo func(string)) *trace {
+	return &trace{begin: time.Now(), digest: fnv.New64a(), echo: echo}
+}
+
+// add tells of something that changed the world.
+func (t *trace) add(who, format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, _ = t.digest.Write([]byte(t.line(who, format, args...)))
+}
+
+// tell is for what clients say of themselves: some goroutine of theirs comes to
+// it when it can, so its place among the lines of an instant means nothing.
+func (t *trace) tell(who, format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.line(who, format, args...)
+}
+
+func (t *trace) line(who, format string, args ...any) string {
+	d := time.Since(t.begin)
+	line := fmt.Sprintf("%2dd %02d:%02d:%02d.%03d  %-6s %s", d/(24*time.Hour), d/time.Hour%24, d/time.Minute%60,
+		d/time.Second%60, d/time.Millisecond%1000, who, fmt.Sprintf(format, args...))
+	if t.echo != nil {
+		t.echo(line)
+	}
+	if len(t.lines) < traced {
+		t.lines = append(t.lines, line)
+	} else {
+		t.lines[t.n%traced] = line
+	}
+	t.n++
+	return line
+}
+
+// String returns the last lines in order.
+func (t *trace) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	from := 0
+	if t.n > traced {
+		from = t.n % traced
+	}
+	return strings.Join(t.lines[from:], "\n") + "\n" + strings.Join(t.lines[:from], "\n")
+}
