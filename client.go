@@ -13,6 +13,8 @@ import (
 
 	"github.com/benbjohnson/clock"
 
+	"github.com/evertoken/evertoken/internal/origin"
+	"github.com/evertoken/evertoken/internal/record"
 	"github.com/evertoken/evertoken/storage"
 )
 
@@ -108,7 +110,7 @@ func (c *Config) complete() error {
 		fault("Origins is empty and the Issuer names none")
 	}
 	for i, o := range c.Origins {
-		if _, err := parseOrigin(o); err != nil {
+		if _, err := origin.Parse(o); err != nil {
 			fault("Origins[%d] %v", i, err)
 		}
 	}
@@ -164,10 +166,11 @@ func newClient(ctx context.Context, cfg Config, random func() float64) (*Client,
 		c.cfg.Base = w.Wrap(c.Transport().base(), c)
 	}
 	c.session = newSession(&c.cfg)
-	if err := c.session.do(ctx, c.session.read); err != nil && !errors.Is(err, storage.ErrCorrupt) {
+	err := c.session.do(ctx, c.session.read)
+	if err != nil && !errors.Is(err, storage.ErrCorrupt) {
 		return nil, err
 	}
-	c.board = newBoard(&c.cfg)
+	c.board = newBoard(&c.cfg, c.session.known.Load())
 	loop := &refresher{
 		cfg: &c.cfg, clock: cfg.Clock, session: c.session, board: c.board,
 		sched:  schedule{cfg.CheckInterval, cfg.ExpiryWindow, cfg.WindowFraction},
@@ -182,8 +185,10 @@ func newClient(ctx context.Context, cfg Config, random func() float64) (*Client,
 	}
 	loop.ctx, loop.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	c.loop = loop
-	loop.describe()
-	loop.publishNext(loop.nextLook())
+	loop.sid, loop.trouble = c.session.known.Load().SID, err
+	loop.show()
+	next, _ := loop.nextLook()
+	c.board.plan(next)
 	go loop.run()
 	return c, nil
 }
@@ -219,7 +224,7 @@ func (c *Client) snapshot(ctx context.Context) (*snapshot, error) {
 		if err := c.hopeless(s); err != nil {
 			return nil, err
 		}
-		if err := c.wait(ctx, c.loop.ask(false)); err != nil {
+		if err := c.wait(ctx, c.loop.ask("", nil)); err != nil {
 			return nil, err
 		}
 	}
@@ -257,8 +262,7 @@ func (c *Client) wait(ctx context.Context, w *wish) error {
 func (c *Client) replace(ctx context.Context, refused *snapshot) *snapshot {
 	s := c.session.served.Load()
 	if s.sameToken(refused) {
-		w := c.loop.askRefused(refused)
-		if w != nil && c.wait(ctx, w) != nil {
+		if w := c.loop.ask(causeRefused, refused); w != nil && c.wait(ctx, w) != nil {
 			return nil
 		}
 		s = c.session.served.Load()
@@ -282,41 +286,59 @@ func (c *Client) SignIn(ctx context.Context, t Token) error {
 	if err != nil {
 		return fmt.Errorf("evertoken: sign in: %w", err)
 	}
-	n := newSnapshot(firstRecord(t), 0)
-	if err := c.session.do(ctx, func(ctx context.Context) error { return c.session.start(ctx, n) }); err != nil {
+	n := newSnapshot(record.First(record.Tokens(t), causeSignIn), 0)
+	err = c.session.do(ctx, func(ctx context.Context) error {
+		err := c.session.start(ctx, n)
+		if err == nil {
+			c.loop.leftOut.Store(false)
+			c.board.report(n, Event{})
+		}
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("evertoken: sign in: %w", err)
 	}
-	c.loop.leftOut.Store(false)
-	c.board.tell(Event{Kind: SessionStarted, Reason: causeSignIn, Expiry: t.Expiry})
-	c.board.signedIn(n)
+	c.board.show(n, true, 0, nil)
 	c.loop.poke()
 	return nil
 }
 
 // SignOut ends the session: in the store first, then at the issuer, if it can
-// revoke. The error tells which of the two failed; the client is signed out in
-// any case. Login is not called again before SignIn or a new client.
+// revoke. The error tells which of the two failed. The client is signed out in any
+// case, unless ctx ends while another step with the store is under way; a
+// revocation that failed is tried again with each check, for an hour or until
+// Close. Login is not called
+// again before SignIn or a new client.
 func (c *Client) SignOut(ctx context.Context) error {
 	if c.loop.ctx.Err() != nil {
 		return ErrClosed
 	}
-	c.loop.leftOut.Store(true)
-	var last Token
+	c.loop.leftOut.Store(true) // even if ctx ends before our turn
+	var last *snapshot
 	err := c.session.do(ctx, func(ctx context.Context) (err error) {
+		c.loop.leftOut.Store(true)
 		last, err = c.session.end(ctx)
+		c.board.report(c.session.known.Load(), Event{Err: err})
 		return err
 	})
 	if err != nil {
 		err = fmt.Errorf("evertoken: sign out: %w", err)
 	}
-	c.board.tell(Event{Kind: SessionEnded, Err: err})
-	c.board.signedOut(err)
+	c.board.show(c.session.known.Load(), true, 0, err)
 	c.loop.poke()
-	return errors.Join(err, c.revoke(ctx, last))
+	if last == nil {
+		return err
+	}
+	revoked := revoke(ctx, c.cfg.Issuer, last.token())
+	if revoked != nil {
+		c.loop.orphan(last)
+	}
+	return errors.Join(err, revoked)
 }
 
-func (c *Client) revoke(ctx context.Context, t Token) error {
-	revoker, ok := c.cfg.Issuer.(revoker)
+// revoke ends a session at the issuer, if that can be done.
+func revoke(ctx context.Context, i Issuer, t Token) error {
+	revoker, ok := i.(revoker)
 	if !ok || t.RefreshToken == "" && t.AccessToken == "" {
 		return nil
 	}
@@ -330,10 +352,11 @@ func (c *Client) revoke(ctx context.Context, t Token) error {
 // returns that attempt's error: to send again earlier could cost the session.
 // ctx bounds the wait, not the exchange.
 func (c *Client) Refresh(ctx context.Context) error {
-	if err := c.hopeless(c.session.served.Load()); err != nil {
+	s := c.session.served.Load()
+	if err := c.hopeless(s); err != nil {
 		return err
 	}
-	return c.wait(ctx, c.loop.ask(true))
+	return c.wait(ctx, c.loop.ask(causeAsked, s))
 }
 
 // Status returns what the client is doing, and why.
@@ -346,7 +369,7 @@ func (c *Client) Status() Status { return c.board.read() }
 func (c *Client) Close() error {
 	err := c.loop.halt()
 	c.session.served.Store(&snapshot{err: ErrClosed})
-	c.board.update(func(s *Status) { s.State, s.NextCheck = Closed, time.Time{} })
+	c.board.change(func(s *Status) { s.State, s.NextCheck = Closed, time.Time{} })
 	c.board.close()
 	return err
 }

@@ -115,30 +115,34 @@ type failure struct {
 	silent     bool // Ambiguous: our own deadline ended it, so it may still be processed
 	sent       int  // how often this refresh token has been sent; 0: there is none
 	count      int  // failures in a row, this one included
+	verdicts   int  // answers to Login, in a row, that only a person can change; 0: not such a one
 	retryAfter time.Duration
 }
 
 // retryAt says when the next attempt may be made. Ambiguous outcomes are the
 // dangerous ones. A closed connection is repeated at once, but only once for a
 // refresh token. Silence is waited out until the access token is about to end,
-// because the first request may still arrive.
+// because the first request may still arrive. A wrong password is tried ever
+// more rarely: a few of them lock an account.
 func (f failure) retryAt(now time.Time, l life, random float64) time.Time {
+	again := now.Add(backoff(f.count, random))
 	switch {
+	case f.verdicts > 0:
+		return now.Add(min(verdictPause<<min(f.verdicts-1, 10), longestPause))
 	case f.outcome == Misconfigured || f.outcome == Rejected:
 		return now.Add(verdictPause)
 	case f.retryAfter > 0:
 		return now.Add(min(f.retryAfter, longestPause))
 	case f.outcome != Ambiguous || f.sent == 0:
-		return now.Add(backoff(f.count, random))
+		return again
 	case f.sent == 1 && !f.silent:
 		return now
 	case l.left(now) > lastTry:
 		return l.dead.Add(-lastTry)
 	case f.sent == 1:
 		return now
-	default:
-		return now.Add(backoff(f.count, random))
 	}
+	return again
 }
 
 // settledAt says when a refresh token may be sent although somebody else's
@@ -159,21 +163,25 @@ func settledAt(now, seen time.Time, age, grace time.Duration, l life, refused bo
 	return latest(until, seen.Add(noteSettles))
 }
 
-// A refusalGate bounds the renewals that 401 answers ask for: one per check
-// interval, and fewer, down to one an hour, while the renewed tokens are refused
-// too. The zero value lets the first one through.
-type refusalGate struct {
-	pause    time.Duration
-	until    time.Time
-	accepted bool   // the token of the last renewal has not been refused so far
-	gen      uint64 // the last generation that was refused although a 401 had made it
+// A gate bounds the renewals that 401 answers ask for: one per check interval,
+// and fewer, down to one an hour, while the renewed tokens are refused too. The
+// zero value lets the first one through.
+type gate struct {
+	sid   string // the session that it counts for
+	gen   uint64 // the last generation that was refused although a 401 had made it
+	pause time.Duration
+	until time.Time
+	tried bool // the token of the last renewal has not been refused so far
 }
 
 // pass says whether a refused token may be renewed now, and counts it if so.
-func (g *refusalGate) pass(now time.Time, interval time.Duration, refused *snapshot) bool {
+func (g *gate) pass(now time.Time, interval time.Duration, refused *snapshot) bool {
+	if g.sid != refused.SID {
+		*g = gate{sid: refused.SID}
+	}
 	if refused.Cause == causeRefused {
 		if g.gen != refused.Gen {
-			g.gen, g.accepted = refused.Gen, false
+			g.gen, g.tried = refused.Gen, false
 			g.pause = min(2*max(g.pause, interval), longestPause)
 			g.until = latest(g.until, now.Add(g.pause))
 		}
@@ -182,11 +190,10 @@ func (g *refusalGate) pass(now time.Time, interval time.Duration, refused *snaps
 	if now.Before(g.until) {
 		return false
 	}
-	if g.accepted || g.pause == 0 {
+	if g.tried || g.pause == 0 {
 		g.pause = interval
 	}
-	g.accepted = true
-	g.until = now.Add(g.pause)
+	g.tried, g.until = true, now.Add(g.pause)
 	return true
 }
 

@@ -13,17 +13,18 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/evertoken/evertoken/internal/record"
 	"github.com/evertoken/evertoken/storage"
 )
 
 // stored returns the record as the store holds it.
-func (w *world) stored() record {
+func (w *world) stored() record.Record {
 	w.t.Helper()
 	item, err := w.store.Load(w.t.Context(), "default")
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	r, err := decode("default", item.Data)
+	r, err := record.Decode("default", item.Data)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -31,9 +32,9 @@ func (w *world) stored() record {
 }
 
 // leave puts a record into the store as another process would have left it.
-func (w *world) leave(r record) {
+func (w *world) leave(r record.Record) {
 	w.t.Helper()
-	data, err := r.encode()
+	data, err := r.Encode()
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -59,8 +60,8 @@ func TestSomebodyElsesOpenNote(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			inWorld(t, time.Hour, nil, func(_ *testing.T, w *world) {
 				token := Token{AccessToken: "old", TokenType: "Bearer", RefreshToken: "r", IssuedAt: epoch.Add(tt.left - 10*time.Minute), Expiry: epoch.Add(tt.left)}
-				r := firstRecord(token)
-				r.Note = note{Owner: "a process that was killed", N: 1, Began: epoch.Add(-5 * time.Second)}
+				r := record.First(record.Tokens(token), causeSignIn)
+				r.Note = record.Note{Owner: "a process that was killed", N: 1, Began: epoch.Add(-5 * time.Second)}
 				w.leave(r)
 				w.restart()
 				w.pass(tt.first-time.Second, time.Second)
@@ -89,7 +90,7 @@ func TestNoteAfterAnAttempt(t *testing.T) {
 			w.signIn()
 			w.issuer.then(fails(tt.err), fails(tt.err))
 			w.pass(6*time.Minute, time.Minute)
-			if n := w.stored().Note; n.open() != tt.open || n.N == 0 {
+			if n := w.stored().Note; n.Open() != tt.open || n.N == 0 {
 				t.Errorf("after %v: note %+v, want open = %v", tt.err, n, tt.open)
 			}
 		})
@@ -212,7 +213,7 @@ func TestAnswerWithoutARefreshTokenKeepsTheOldOne(t *testing.T) {
 func TestSignInOverARecordThatChanged(t *testing.T) {
 	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
 		w.signIn()
-		w.leave(firstRecord(Token{AccessToken: "elsewhere", TokenType: "Bearer", Expiry: epoch.Add(time.Hour)}))
+		w.leave(record.First(record.Tokens(Token{AccessToken: "elsewhere", TokenType: "Bearer", Expiry: epoch.Add(time.Hour)}), causeSignIn))
 		w.signIn()
 		w.wantToken("access-2")
 		if got := w.stored().Tokens.AccessToken; got != "access-2" {
@@ -229,7 +230,7 @@ func TestSignInOverARecordThatChanged(t *testing.T) {
 
 func TestSignInElsewhereIsSeenWithinOneInterval(t *testing.T) {
 	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
-		w.leave(firstRecord(Token{AccessToken: "elsewhere", TokenType: "Bearer", IssuedAt: epoch, Expiry: epoch.Add(time.Hour)}))
+		w.leave(record.First(record.Tokens(Token{AccessToken: "elsewhere", TokenType: "Bearer", IssuedAt: epoch, Expiry: epoch.Add(time.Hour)}), causeSignIn))
 		w.pass(time.Minute, time.Second)
 		w.wantToken("elsewhere")
 		synctest.Wait()
@@ -243,7 +244,7 @@ func TestSignInElsewhereIsSeenWithinOneInterval(t *testing.T) {
 // than it can live.
 func TestClockOfAnotherHost(t *testing.T) {
 	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
-		w.leave(firstRecord(Token{AccessToken: "elsewhere", TokenType: "Bearer", IssuedAt: epoch.Add(time.Hour), Expiry: epoch.Add(70 * time.Minute)}))
+		w.leave(record.First(record.Tokens(Token{AccessToken: "elsewhere", TokenType: "Bearer", IssuedAt: epoch.Add(time.Hour), Expiry: epoch.Add(70 * time.Minute)}), causeSignIn))
 		w.pass(time.Minute, time.Second)
 		if left := w.client.Status().Expiry.Sub(w.clock.Now()); left > 10*time.Minute {
 			t.Fatalf("a token of 10 min has %v left", left)

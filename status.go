@@ -78,12 +78,13 @@ type board struct {
 
 	mu     sync.Mutex
 	status Status
+	last   *snapshot  // the newest that was told of
 	events chan Event // nil without a callback, and after close
 	done   chan struct{}
 }
 
-func newBoard(cfg *Config) *board {
-	b := &board{clock: cfg.Clock, log: cfg.Logger, level: slog.LevelDebug, done: make(chan struct{})}
+func newBoard(cfg *Config, last *snapshot) *board {
+	b := &board{clock: cfg.Clock, log: cfg.Logger, level: slog.LevelDebug, last: last, done: make(chan struct{})}
 	if b.log == nil {
 		b.log, b.level = slog.Default(), slog.LevelWarn
 	}
@@ -109,33 +110,79 @@ func (b *board) read() Status {
 	return b.status
 }
 
-// update changes the status. Since moves with the state.
-func (b *board) update(change func(*Status)) {
+// change sets the status. Since moves with the state.
+func (b *board) change(f func(*Status)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	before := b.status.State
-	change(&b.status)
+	f(&b.status)
 	if b.status.State != before {
 		b.status.Since = wall(b.clock)
 	}
 }
 
-func (b *board) signedIn(n *snapshot) {
-	b.update(func(s *Status) {
-		*s = Status{State: SignedIn, Since: s.Since, Expiry: n.life.expiry, LastRefresh: n.life.issued, Reason: n.Cause}
+// show tells how things stand with the newest session: whether it is saved, how
+// many attempts have failed in a row, and what failed last.
+func (b *board) show(k *snapshot, saved bool, failures int, err error) {
+	alive := k.alive(wall(b.clock))
+	b.change(func(s *Status) {
+		s.Expiry, s.Reason, s.LastRefresh = k.life.expiry, k.Cause, k.life.issued
+		s.Failures, s.PersistPending, s.Err = failures, !saved, err
+		switch {
+		case !k.exists(), k.Over && !alive:
+			s.State = SignedOut
+		case err != nil || !saved || k.Over || !alive:
+			s.State = Degraded
+		default:
+			s.State = SignedIn
+		}
 	})
 }
 
-func (b *board) signedOut(err error) {
-	b.update(func(s *Status) { *s = Status{State: SignedOut, Since: s.Since, Err: err} })
+// plan tells when the loop looks again.
+func (b *board) plan(next time.Time) { b.change(func(s *Status) { s.NextCheck = next }) }
+
+// report tells what has become of the session since the last report: that it
+// began, that it ended, or that another process made it a newer token. Whoever
+// comes first with a piece of news tells it, and nobody tells it twice. what says
+// more of it; the result is empty if there was nothing new.
+func (b *board) report(n *snapshot, what Event) Kind {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	old := b.last
+	b.last = n
+	switch {
+	case old.exists() && !n.exists(), n.Over && !old.Over:
+		what.Kind = SessionEnded
+	case n.exists() && n.SID != old.SID:
+		what.Kind = SessionStarted
+	case n.SID == old.SID && n.Gen > old.Gen:
+		what.Kind = Adopted
+	default:
+		return ""
+	}
+	what.Reason, what.Expiry = n.Cause, n.life.expiry
+	b.tellLocked(what)
+	return what.Kind
+}
+
+// made notes that n is news of our own making, of which its maker will tell.
+func (b *board) made(n *snapshot) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.last = n
 }
 
 // tell logs an event and hands it to the callback's goroutine, never waiting.
 func (b *board) tell(e Event) {
-	e.Time = wall(b.clock)
-	b.write(e)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.tellLocked(e)
+}
+
+func (b *board) tellLocked(e Event) {
+	e.Time = wall(b.clock)
+	b.write(e)
 	if b.events == nil {
 		return
 	}

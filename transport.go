@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
+
+	"github.com/evertoken/evertoken/internal/origin"
 )
 
 // A TokenSource has the token for a request. A [*Client] is one.
@@ -47,7 +48,7 @@ type Transport struct {
 	Base http.RoundTripper
 
 	once    sync.Once
-	origins []origin
+	origins []origin.Origin
 	fault   error
 }
 
@@ -174,7 +175,7 @@ func (t *Transport) prepare() {
 		return
 	}
 	for i, s := range t.Origins {
-		o, err := parseOrigin(s)
+		o, err := origin.Parse(s)
 		if err != nil {
 			t.fault = fmt.Errorf("evertoken: Transport: Origins[%d] %w", i, err)
 			return
@@ -200,73 +201,9 @@ func (t *Transport) covers(req *http.Request) bool {
 
 func (t *Transport) contains(u *url.URL) bool {
 	for _, o := range t.origins {
-		if o.matches(u) {
+		if o.Matches(u) {
 			return true
 		}
 	}
 	return false
-}
-
-// An origin is where tokens may go (RFC 6454), in canonical form: lower case,
-// with its port.
-type origin struct {
-	scheme, host, port string
-}
-
-func (o origin) matches(u *url.URL) bool {
-	return equalFold(u.Scheme, o.scheme) && equalFold(u.Hostname(), o.host) && portOf(u) == o.port
-}
-
-// equalFold compares ASCII without regard to case. Other letters that Unicode
-// folds into ASCII are not the same host.
-func equalFold(s, lower string) bool {
-	if len(s) != len(lower) {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
-}
-
-func portOf(u *url.URL) string {
-	if p := u.Port(); p != "" {
-		return p
-	}
-	if equalFold(u.Scheme, "https") {
-		return "443"
-	}
-	return "80"
-}
-
-func parseOrigin(s string) (origin, error) {
-	u, err := url.Parse(s)
-	if err != nil {
-		return origin{}, errors.New("is not a URL")
-	}
-	switch {
-	case u.User != nil:
-		return origin{}, errors.New("holds a user name: an origin is scheme://host[:port]")
-	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && u.Path != "/":
-		return origin{}, fmt.Errorf("%q is not scheme://host[:port]", s)
-	}
-	o := origin{strings.ToLower(u.Scheme), strings.ToLower(u.Hostname()), portOf(u)}
-	switch {
-	case o.scheme != "https" && o.scheme != "http":
-		return origin{}, fmt.Errorf("%q has neither scheme https nor http", s)
-	case o.scheme == "http" && !loopback(o.host):
-		return origin{}, fmt.Errorf("%q would send tokens in the clear: use https, or http on loopback", s)
-	}
-	return o, nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
@@ -244,56 +243,6 @@ func TestRedirectToAnotherHost(t *testing.T) {
 	}
 }
 
-// The guard closes the connection before anything is written on it.
-func TestGuardStopsBeforeTheRequestIsWritten(t *testing.T) {
-	requests := 0
-	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests++ }))
-	defer srv.Close()
-	mock := clock.NewMock()
-	held := newRight(&deadLease{}, 15*time.Second, mock)
-	ctx, cancel := context.WithCancelCause(t.Context())
-	defer cancel(nil)
-	f := &flight{cancel: cancel, right: held}
-	mock.Add(11 * time.Second) // the process was frozen for more than 2/3 of the lease
-	req := newRequest(t, "GET", srv.URL, nil).WithContext(f.trace(ctx))
-	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
-	if err == nil {
-		resp.Body.Close()
-		t.Fatal("the request went through")
-	}
-	var failed *RefreshError
-	if !errors.As(f.explain(ctx, err), &failed) || failed.Outcome != NotSent || !errors.Is(failed, errGuard) {
-		t.Fatalf("explained as %v", f.explain(ctx, err))
-	}
-	srv.Close()
-	if requests != 0 {
-		t.Fatal("the server saw the request")
-	}
-}
-
-type deadLease struct{}
-
-func (*deadLease) Extend(context.Context) error { return errors.New("gone") }
-func (*deadLease) Release()                     {}
-
-// Close cancels an exchange that waits for a connection, and none that has one.
-func TestCloseAndTheTrace(t *testing.T) {
-	for _, stage := range []string{"dialing", "written"} {
-		ctx, cancel := context.WithCancelCause(t.Context())
-		f := &flight{cancel: cancel}
-		hooks := httptrace.ContextClientTrace(f.trace(ctx))
-		hooks.GetConn("api.example.com:443")
-		if stage == "written" {
-			hooks.GotConn(httptrace.GotConnInfo{})
-		}
-		f.land()
-		if cancelled := ctx.Err() != nil; cancelled != (stage == "dialing") {
-			t.Errorf("%s: cancelled = %v", stage, cancelled)
-		}
-		cancel(nil)
-	}
-}
-
 // An issuer that cannot be dialled does not hold up Close, nor is that a failure.
 func TestCloseWhileDialing(t *testing.T) {
 	var log strings.Builder
@@ -342,30 +291,6 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	if strings.Contains(log.String(), "s3cret") || strings.Contains(log.String(), "733363726574") {
 		t.Fatalf("a secret was printed: %s", log.String())
 	}
-}
-
-func FuzzDecodeRecord(f *testing.F) {
-	r := firstRecord(Token{AccessToken: "a", RefreshToken: "b"})
-	good, err := r.encode()
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(good)
-	f.Add([]byte(`{"evertoken":2}`))
-	f.Add(good[:len(good)/2])
-	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := decode("key", data)
-		if err != nil {
-			return
-		}
-		again, err := r.encode()
-		if err != nil {
-			t.Fatalf("a record that was read cannot be written: %v", err)
-		}
-		if _, err := decode("key", again); err != nil {
-			t.Fatalf("a record that was written cannot be read: %v", err)
-		}
-	})
 }
 
 func FuzzJWTExpiry(f *testing.F) {

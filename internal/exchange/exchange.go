@@ -19,6 +19,7 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/evertoken/evertoken"
+	"github.com/evertoken/evertoken/internal/origin"
 )
 
 // The most that is read of an answer; token answers are far smaller.
@@ -98,7 +99,7 @@ func onlyNotSent(ctx context.Context, _ *http.Response, err error) (bool, error)
 // answer beside it holds what had arrived by then, and is nil if nothing had.
 // What a complete answer means is for the issuer to say: see [Unexplained].
 func (c *Client) Do(req *http.Request) (*Answer, error) {
-	if !Secure(req.URL) {
+	if !origin.Secure(req.URL) {
 		return nil, &evertoken.RefreshError{
 			Outcome: evertoken.Misconfigured,
 			Err:     fmt.Errorf("issuer at %s://%s: only https, or http on loopback", req.URL.Scheme, req.URL.Host),
@@ -190,10 +191,4 @@ func (t tracer) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, &evertoken.RefreshError{Outcome: evertoken.NotSent, Err: ended(req.Context(), bare(err))}
 	}
 	return nil, &evertoken.RefreshError{Err: ended(req.Context(), unquoted(bare(err)))}
-}
-
-// Secure says whether secrets may be sent to u: over https, or to this machine.
-func Secure(u *url.URL) bool {
-	ip := net.ParseIP(u.Hostname())
-	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
 }

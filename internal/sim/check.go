@@ -170,7 +170,7 @@ func (c *checker) checkOverlap(a *attempt, holder *process) {
 func (c *checker) checkSilence(a *attempt) {
 	t := a.token
 	left := t.born.Add(c.w.lifetime).Sub(a.at)
-	if left <= 35*time.Second+t.trip || c.w.skewed() {
+	if left <= 35*time.Second+t.trip || c.w.skewed() || !t.whole {
 		return
 	}
 	unproven := 0
@@ -360,7 +360,7 @@ func (c *checker) hungUp(l *link) {
 // access token ends, but no less than a minute and no more than three.
 func (c *checker) patience(a *attempt) time.Duration {
 	const least, most, slack = time.Minute, 3 * time.Minute, 5 * time.Second
-	if c.w.skewed() {
+	if c.w.skewed() || !a.token.whole {
 		return least - slack
 	}
 	left := a.token.born.Add(c.w.lifetime - a.token.trip).Sub(a.noted)
@@ -398,6 +398,7 @@ func (c *checker) saved(p *process, before, after []byte) {
 		t.saved = time.Now()
 		t.trip = t.saved.Sub(t.born)
 	}
+	t.whole = t.whole || c.accesses[r.Tokens.Access].refresh == t
 	note := ""
 	if r.Note.Owner != "" {
 		p.note, p.notedAt = r.Note.Digest, time.Now()
@@ -602,7 +603,6 @@ type Result struct {
 	Violations []string
 	Worlds     int
 	Virtual    time.Duration // that went by in the worlds
-	Lived      time.Duration // by their processes together
 	Renewals   int
 	Overlaps   int   // exchanges that began across a lapsed lease
 	Faults     tally // by kind

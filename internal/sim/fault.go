@@ -146,13 +146,6 @@ func (t tally) add(o tally) {
 	}
 }
 
-func (t tally) sum() (n int) {
-	for _, v := range t {
-		n += v
-	}
-	return n
-}
-
 // sorted returns the keys, the most frequent first.
 func (t tally) sorted() []string {
 	return slices.SortedFunc(maps.Keys(t), func(a, b string) int {

@@ -23,6 +23,7 @@ type token struct {
 	next    *token        // what it was exchanged for; nil: it is the current one
 	spentBy *attempt      // the exchange that did so
 	saved   time.Time     // when a record with it was stored first; zero: never
+	whole   bool          // its access token was stored too, and did not get lost on the way
 	sends   []*attempt
 }
 

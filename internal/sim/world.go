@@ -394,6 +394,8 @@ func (w *world) befall(f fault, p *process) {
 	case apiRequest:
 		url := baseURL + pick(w.dice, "/api/users/me/profile", "/api/users/me/profile", "/elsewhere")
 		w.errand(func() { w.request(p, url) })
+	default:
+		w.check.violate("%s befalls no process", f)
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 
 	"github.com/evertoken/evertoken"
 	"github.com/evertoken/evertoken/internal/exchange"
+	"github.com/evertoken/evertoken/internal/origin"
 )
 
 // An Issuer is the client's side of one LightNap server. It keeps no session:
@@ -59,7 +60,7 @@ func (i *Issuer) prepare() {
 		i.fault = errors.New("lightnap: BaseURL is not a URL")
 	case u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		i.fault = errors.New("lightnap: BaseURL is not scheme://host[:port][/path]")
-	case !exchange.Secure(u):
+	case !origin.Secure(u):
 		i.fault = fmt.Errorf("lightnap: BaseURL %s: only https, or http on loopback", u)
 	}
 	i.base, i.client = u, exchange.New(i.Transport)

@@ -1,0 +1,213 @@
+package flight
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/benbjohnson/clock"
+)
+
+// A lease counts what is done to it.
+type lease struct {
+	extended atomic.Int32
+	fails    bool
+}
+
+func (l *lease) Extend(context.Context) error {
+	l.extended.Add(1)
+	if l.fails {
+		return errors.New("gone")
+	}
+	return nil
+}
+
+func (*lease) Release() {}
+
+var (
+	epoch  = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	errEnd = errors.New("the call's own error")
+)
+
+// inBubble runs f with a mock clock.
+func inBubble(t *testing.T, f func(t *testing.T, mock *clock.Mock)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		mock := clock.NewMock()
+		mock.Set(epoch)
+		f(t, mock)
+	})
+}
+
+// get is a call of an issuer on net/http that waits in its dialler until told.
+func get(dialing, dial chan struct{}, url string) func(context.Context) (string, error) {
+	tr := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		close(dialing)
+		select {
+		case <-dial:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}}
+	return func(ctx context.Context) (string, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return "", err
+		}
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			return "", err
+		}
+		return resp.Status, resp.Body.Close()
+	}
+}
+
+// A process that was frozen while it dialled sends nothing once its lease is
+// gone; the connection is closed before anything is written on it.
+func TestGuard(t *testing.T) {
+	requests := 0
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests++ }))
+	defer srv.Close()
+	for name, tt := range map[string]struct {
+		frozen time.Duration
+		sent   bool
+	}{"within two thirds": {10 * time.Second, true}, "after": {10*time.Second + 1, false}} {
+		requests = 0
+		mock := clock.NewMock()
+		dialing, dial := make(chan struct{}), make(chan struct{})
+		plan := Plan{Clock: mock, Right: Hold(&lease{fails: true}, 15*time.Second, mock), Patience: time.Hour}
+		go func() {
+			<-dialing
+			mock.Add(tt.frozen)
+			close(dial)
+		}()
+		_, err := Run(t.Context(), plan, get(dialing, dial, srv.URL))
+		if errors.Is(err, ErrGuard) == tt.sent || (err == nil) != tt.sent || (requests == 1) != tt.sent {
+			t.Errorf("%s: %v after %d requests", name, err, requests)
+		}
+	}
+}
+
+// Closing cancels what waits for a connection, and nothing that has one.
+func TestClosing(t *testing.T) {
+	arrived, answer := make(chan struct{}), make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(arrived)
+		<-answer
+	}))
+	defer srv.Close()
+	for _, written := range []bool{false, true} {
+		dialing, dial, closing := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		go func() {
+			<-dialing
+			if written {
+				close(dial)
+				<-arrived
+				close(closing)
+				close(answer)
+			} else {
+				close(closing)
+			}
+		}()
+		status, err := Run(t.Context(), Plan{Clock: clock.New(), Patience: time.Hour, Closing: closing}, get(dialing, dial, srv.URL))
+		if written && (err != nil || status != "200 OK") || !written && !errors.Is(err, ErrClosing) {
+			t.Errorf("written %t: %q, %v", written, status, err)
+		}
+	}
+}
+
+// untilTold is a call that does not speak net/http.
+func untilTold(answer chan struct{}) func(context.Context) (string, error) {
+	return func(ctx context.Context) (string, error) {
+		select {
+		case <-answer:
+			return "answer", nil
+		case <-ctx.Done():
+			return "", errEnd
+		}
+	}
+}
+
+func TestPatienceAndHeartbeat(t *testing.T) {
+	inBubble(t, func(t *testing.T, mock *clock.Mock) {
+		l := new(lease)
+		done := make(chan error)
+		go func() {
+			_, err := Run(t.Context(), Plan{Clock: mock, Right: Hold(l, 15*time.Second, mock), Patience: time.Minute}, untilTold(nil))
+			done <- err
+		}()
+		for range 59 {
+			synctest.Wait()
+			mock.Add(time.Second)
+		}
+		synctest.Wait()
+		select {
+		case err := <-done:
+			t.Fatalf("gave up early: %v", err)
+		default:
+		}
+		if n := l.extended.Load(); n != 11 {
+			t.Errorf("extended %d times in 59 s, want every 5 s", n)
+		}
+		mock.Add(time.Second)
+		if err := <-done; !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errEnd) {
+			t.Errorf("ended with %v, want the deadline and the call's error", err)
+		}
+	})
+}
+
+// Who was frozen past its deadline has not listened: what has arrived counts.
+func TestDeadlineThatWasSleptOver(t *testing.T) {
+	for name, arrives := range map[string]bool{"the answer is there": true, "there is none": false} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, mock *clock.Mock) {
+				late := &lateClock{Mock: mock}
+				answer, done := make(chan struct{}), make(chan error)
+				go func() {
+					_, err := Run(t.Context(), Plan{Clock: late, Patience: time.Minute}, untilTold(answer))
+					done <- err
+				}()
+				synctest.Wait()
+				late.frozen.Store(int64(10 * time.Minute))
+				mock.Add(time.Minute)
+				synctest.Wait()
+				select {
+				case err := <-done:
+					t.Fatalf("gave up without listening: %v", err)
+				default:
+				}
+				if arrives {
+					close(answer)
+				} else {
+					mock.Add(overslept)
+				}
+				if err := <-done; (err == nil) != arrives {
+					t.Errorf("ended with %v", err)
+				}
+			})
+		})
+	}
+}
+
+// lateClock is that of a process that does not run when its timers are due.
+type lateClock struct {
+	*clock.Mock
+	frozen atomic.Int64
+}
+
+func (c *lateClock) Now() time.Time { return c.Mock.Now().Add(time.Duration(c.frozen.Load())) }
+
+func TestNoRight(t *testing.T) {
+	var none *Right
+	none.Release()
+	if none.stale() || none.Lasting() || none.Beat() != 0 {
+		t.Error("no right needs no care")
+	}
+}

@@ -1,0 +1,322 @@
+package evertoken
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/evertoken/evertoken/internal/flight"
+	"github.com/evertoken/evertoken/internal/record"
+	"github.com/evertoken/evertoken/storage"
+)
+
+const (
+	leaseTTL      = 15 * time.Second // for how long a holder that died or froze keeps others from sending
+	loginPatience = time.Minute      // one call of Config.Login
+)
+
+var (
+	// errHeld stands for a wait that no failure explains.
+	errHeld = errors.New("evertoken: refresh: it is too early for another attempt")
+
+	errForeignNote = errors.New("evertoken: refresh: another process left an attempt open; waiting until it cannot be processed any more")
+	errOnArrival   = errors.New("the issuer's token had ended on arrival")
+	errNoAccess    = errors.New("the result has no access token")
+)
+
+// renew makes attempts until one ends with a result or with a wait that is long
+// enough for those who asked to be told.
+func (r *refresher) renew(cause string) error {
+	for {
+		r.hold.prompt = false
+		err := r.attempt(cause)
+		r.settleRight()
+		if err == nil || !r.hold.prompt {
+			return err
+		}
+		for wall(r.clock).Before(r.hold.until) {
+			if !r.sleep(r.hold.until) {
+				return ErrClosed
+			}
+		}
+		if r.ctx.Err() != nil {
+			return ErrClosed
+		}
+	}
+}
+
+// attempt is one renewal: lease, load, note, guard, send, save, publish.
+func (r *refresher) attempt(cause string) error {
+	before := r.session.known.Load()
+	if err := r.acquire(before, cause); err != nil {
+		return r.blocked(cause, err)
+	}
+	if err := r.read(); err != nil && !r.mayDoWithout(err) {
+		return r.blocked(cause, err)
+	}
+	s := r.session.known.Load()
+	switch {
+	case s != before && (s.SID != before.SID || s.Gen != before.Gen) && (s.alive(wall(r.clock)) || !s.exists()):
+		return s.err // somebody else was here
+	case !s.active() && !r.mayLogin():
+		return s.err
+	case !s.active():
+		cause = causeSignIn
+	case cause == causeSignIn:
+		cause = causeExpired
+	}
+	if s.active() && s.Tokens.RefreshToken != "" {
+		if err := r.announce(s, cause); err != nil {
+			return err
+		}
+	}
+	return r.send(cause)
+}
+
+// shared is the store's side of leases; nil if it has none.
+func (r *refresher) shared() storage.Leaser {
+	leaser, _ := r.cfg.Store.(storage.Leaser)
+	return leaser
+}
+
+// acquire gets the right to send, where the store has one to give and there is
+// something to spend.
+func (r *refresher) acquire(s *snapshot, cause string) error {
+	leaser := r.shared()
+	if r.held != nil || leaser == nil || s.exists() && s.Tokens.RefreshToken == "" && cause != causeSignIn {
+		return nil
+	}
+	ttl := leaseTTL
+	if r.grace > 0 {
+		ttl = min(ttl, r.grace/3)
+	}
+	err := flight.Within(r.ctx, r.clock, min(r.sched.interval, time.Minute), func(ctx context.Context) error {
+		lease, err := leaser.Acquire(ctx, r.cfg.Session, ttl)
+		if err == nil {
+			r.held = flight.Hold(lease, ttl, r.clock)
+		}
+		return err
+	})
+	if err != nil {
+		return &storeError{"lease", err}
+	}
+	return nil
+}
+
+// settleRight releases the lease, unless a pair is still to be saved under it.
+func (r *refresher) settleRight() {
+	if r.session.settled() {
+		r.held.Release()
+		r.held = nil
+	}
+}
+
+// mayDoWithout says whether a token may be sent although the store failed: at
+// its end only, and only where nobody else can be sending. That is a store that
+// is not shared, or a lock that is held by the kernel's word while merely the
+// data cannot be written.
+func (r *refresher) mayDoWithout(err error) bool {
+	if r.session.served.Load().alive(wall(r.clock)) || !r.session.known.Load().exists() {
+		return false
+	}
+	var failed *storeError
+	return r.shared() == nil || r.held.Lasting() && errors.As(err, &failed) && failed.step == "save"
+}
+
+// announce writes the note, after giving somebody else's open one its time.
+func (r *refresher) announce(s *snapshot, cause string) error {
+	now := wall(r.clock)
+	if r.foreign(s) {
+		until := settledAt(now, s.noteSeen, r.noteAge(s, now), r.grace, s.life, cause == causeRefused)
+		if until.After(now) {
+			r.hold = hold{until, errForeignNote, until.Sub(now) <= noteSettles}
+			return errForeignNote
+		}
+	}
+	err := r.step(r.ctx, func(ctx context.Context) error {
+		return r.session.swap(ctx, s, s.Announced(r.owner, cause, now))
+	})
+	switch {
+	case errors.Is(err, errChanged):
+		r.hold = hold{now, err, true}
+		return err
+	case err != nil && !r.mayDoWithout(err):
+		return r.blocked(cause, err)
+	}
+	return nil
+}
+
+// foreign says that somebody else has left an attempt open.
+func (r *refresher) foreign(s *snapshot) bool { return s.Note.Open() && s.Note.Owner != r.owner }
+
+// noteAge is how long ago the open attempt was begun, by this host's clock where
+// the other's is further off.
+func (r *refresher) noteAge(s *snapshot, now time.Time) time.Duration {
+	age := max(0, now.Sub(s.Note.Began))
+	if !s.noteFrom.IsZero() {
+		age = min(age, max(0, now.Sub(s.noteFrom)))
+	}
+	return age
+}
+
+// send spends the refresh token, or signs in, and keeps what came of it.
+func (r *refresher) send(cause string) error {
+	s, sent := r.session.known.Load(), wall(r.clock)
+	patience := patience(s.life.left(sent))
+	call := func(ctx context.Context) (Token, error) { return r.cfg.Issuer.Refresh(ctx, s.token()) }
+	if cause == causeSignIn {
+		patience, call, r.loginAt = loginPatience, r.cfg.Login, sent.Add(r.sched.interval)
+	}
+	plan := flight.Plan{Clock: r.clock, Right: r.held, Patience: patience, Closing: r.ctx.Done()}
+	t, err := flight.Run(context.WithoutCancel(r.ctx), plan, call)
+	trip := wall(r.clock).Sub(sent)
+	newest := t.RefreshToken
+	if err == nil && t.AccessToken == "" {
+		err = errNoAccess
+	}
+	if err == nil {
+		t, err = t.normalize(sent)
+	}
+	if err != nil {
+		return r.failed(s, cause, newest, err)
+	}
+	n := newSnapshot(record.First(record.Tokens(t), cause), trip)
+	n.replaces = s.SID
+	if cause != causeSignIn {
+		n = newSnapshot(s.Next(record.Tokens(t.inherit(s.token())), cause), trip)
+	}
+	r.save(s, n)
+	return r.succeeded(s, n)
+}
+
+// save puts a new pair into the store; it has been paid for, so closing the
+// client does not interrupt it. Where s was signed out meanwhile the pair has no
+// other owner; where another session took its place, the pair is left alone: the
+// two may share a grant.
+func (r *refresher) save(s, n *snapshot) {
+	err := r.step(context.WithoutCancel(r.ctx), func(ctx context.Context) error {
+		err := r.session.put(ctx, s, n)
+		if r.session.known.Load() == n {
+			r.board.made(n)
+		}
+		return err
+	})
+	if !r.session.known.Load().exists() {
+		r.orphan(n)
+		r.revokeOrphans()
+	}
+	r.troubled("evertoken: the new token could not be saved", err)
+}
+
+// succeeded clears what failures have left, unless the issuer made no progress.
+func (r *refresher) succeeded(old, n *snapshot) error {
+	now := wall(r.clock)
+	if k := r.session.known.Load(); k.SID != n.SID || k.Gen != n.Gen {
+		return k.err // beaten
+	}
+	if n.life.isDead(now) {
+		return r.failed(n, n.Cause, "", &RefreshError{Outcome: Unavailable, Err: errOnArrival})
+	}
+	r.sid, r.failures, r.verdicts, r.hold = n.SID, 0, 0, hold{}
+	kind := SessionStarted
+	if n.SID == old.SID {
+		kind = Renewed
+		if n.life.expiry.IsZero() && n.sameToken(old) || !n.life.expiry.IsZero() && !n.life.expiry.After(old.life.expiry) {
+			r.hold.until = now.Add(max(n.life.left(now)/4, time.Second))
+		}
+	}
+	r.board.tell(Event{Kind: kind, Reason: n.Cause, Expiry: n.life.expiry})
+	if !r.warned && r.sched.fraction == 0 && !n.life.expiry.IsZero() && n.life.lifetime() <= r.sched.window {
+		r.warned = true
+		r.board.logAt(slog.LevelWarn, "evertoken: tokens live no longer than ExpiryWindow, so each check renews them; WindowFraction makes that rarer",
+			slog.Duration("lifetime", n.life.lifetime()), slog.Duration("window", r.sched.window))
+	}
+	return nil
+}
+
+// failed decides what follows an attempt that failed. newest is the refresh
+// token that came beside the error, if any.
+func (r *refresher) failed(s *snapshot, cause, newest string, err error) error {
+	known, err := judged(cause, err)
+	f := failure{
+		outcome: known.Outcome, silent: errors.Is(err, context.DeadlineExceeded),
+		count: r.failures + 1, retryAfter: known.RetryAfter,
+	}
+	switch {
+	case cause == causeSignIn:
+		if known.Outcome == Rejected || known.Outcome == Misconfigured {
+			r.verdicts++
+			f.verdicts = r.verdicts
+		}
+	case newest != "" && newest != s.Tokens.RefreshToken:
+		t := s.Tokens
+		t.RefreshToken = newest
+		r.save(s, s.with(s.Next(t, s.Cause)))
+	case known.Outcome == Rejected:
+		return r.rejected(s, cause, err)
+	default:
+		f.sent = s.Note.N
+		if known.Outcome == NotSent || known.Outcome == Misconfigured || known.StatusCode == 429 || known.StatusCode == 503 {
+			_ = r.step(context.WithoutCancel(r.ctx), func(ctx context.Context) error { return r.session.swap(ctx, s, s.Closed()) })
+		}
+	}
+	if errors.Is(err, flight.ErrClosing) {
+		return ErrClosed // that is no failure
+	}
+	until := f.retryAt(wall(r.clock), s.life, r.random())
+	if cause == causeSignIn {
+		until = latest(until, r.loginAt)
+	}
+	return r.wait(until, err, Event{Reason: cause, Outcome: known.Outcome})
+}
+
+// judged makes sure that an error has an outcome.
+func judged(cause string, err error) (*RefreshError, error) {
+	var known *RefreshError
+	switch {
+	case errors.Is(err, flight.ErrGuard), errors.Is(err, flight.ErrClosing):
+		known = &RefreshError{Outcome: NotSent, Err: err}
+	case errors.As(err, &known):
+		return known, err
+	case cause == causeSignIn:
+		known = &RefreshError{Outcome: Unavailable, Err: fmt.Errorf("Login: %w", err)}
+	default:
+		known = &RefreshError{Outcome: Ambiguous, Err: err}
+	}
+	return known, known
+}
+
+// rejected marks the session as over, unless somebody else has already renewed
+// it or another has taken its place.
+func (r *refresher) rejected(s *snapshot, cause string, err error) error {
+	failed := r.step(context.WithoutCancel(r.ctx), func(ctx context.Context) error { return r.session.swap(ctx, s, s.Ended()) })
+	switch {
+	case errors.Is(failed, errChanged):
+		return r.session.known.Load().err
+	case failed != nil:
+		return r.blocked(cause, failed)
+	}
+	now := wall(r.clock)
+	r.board.report(r.session.known.Load(), Event{Err: err, Outcome: Rejected})
+	r.hold = hold{now, fmt.Errorf("%w: %w", ErrSignedOut, err), r.mayLogin() && !now.Before(r.loginAt)}
+	return r.hold.err
+}
+
+// blocked is an attempt that ended before anything was sent, for the store's sake.
+func (r *refresher) blocked(cause string, err error) error {
+	if r.ctx.Err() != nil {
+		return ErrClosed
+	}
+	return r.wait(wall(r.clock).Add(backoff(r.failures+1, r.random())), err, Event{Reason: cause, Outcome: NotSent})
+}
+
+// wait counts a failure, holds the next attempt back and tells of both.
+func (r *refresher) wait(until time.Time, err error, e Event) error {
+	r.failures++
+	r.hold = hold{until, err, !until.After(wall(r.clock))}
+	e.Kind, e.Err, e.Next, e.Expiry = Failed, err, until, r.session.known.Load().life.expiry
+	r.board.tell(e)
+	return err
+}
