@@ -181,10 +181,7 @@ func (d document) scope() string {
 // span turns a number of units into a duration that no arithmetic overflows.
 func span(n float64, unit time.Duration) time.Duration {
 	const longest = 100 * 365 * 24 * time.Hour
-	if d := n * float64(unit); d < float64(longest) {
-		return time.Duration(d)
-	}
-	return longest
+	return time.Duration(min(max(n*float64(unit), -float64(longest)), float64(longest)))
 }
 
 func or(s, standard string) string {

@@ -67,7 +67,7 @@ type Exchange struct {
 func TokenExchange(x Exchange) Grant {
 	return func(ctx context.Context) (url.Values, error) {
 		if x.Subject == nil {
-			return nil, &evertoken.RefreshError{Outcome: evertoken.Misconfigured, Err: errors.New("oauth: token exchange: Subject is missing")}
+			return nil, misconfigured("oauth: token exchange: Subject is missing")
 		}
 		form := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:token-exchange"}}
 		if err := present(ctx, form, "subject_token", x.Subject, x.SubjectType); err != nil {
@@ -99,7 +99,7 @@ func present(ctx context.Context, form url.Values, name string, get func(context
 // for [evertoken.Config].
 func (i *Issuer) Mint(ctx context.Context) (evertoken.Token, error) {
 	if i.Grant == nil {
-		return evertoken.Token{}, &evertoken.RefreshError{Outcome: evertoken.Misconfigured, Err: errors.New("oauth: mint: Grant is missing")}
+		return evertoken.Token{}, misconfigured("oauth: mint: Grant is missing")
 	}
 	return i.Obtain(ctx, i.Grant)
 }

@@ -3,15 +3,22 @@ package oauth
 import (
 	"bufio"
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/evertoken/evertoken"
 )
@@ -52,7 +59,11 @@ type farEnd struct {
 	wg    sync.WaitGroup
 	seen  []sight
 	dials int
+	times []time.Time // of the requests
 }
+
+// silence is an answer that never comes.
+const silence = "silence"
 
 func newFarEnd(t *testing.T, answers ...string) *farEnd {
 	t.Helper()
@@ -92,9 +103,14 @@ func (f *farEnd) serve(c net.Conn) {
 	}
 	form, _ := url.ParseQuery(string(body))
 	f.mu.Lock()
+	f.times = append(f.times, time.Now())
 	f.seen = append(f.seen, sight{r.Method, r.URL.RequestURI(), r.Header, form, string(body)})
 	answer := f.answers[min(len(f.seen), len(f.answers))-1]
 	f.mu.Unlock()
+	if answer == silence {
+		_, _ = c.Read(make([]byte, 1)) // until the client has had enough
+		return
+	}
 	_, _ = io.Copy(c, strings.NewReader(answer))
 }
 
@@ -137,4 +153,12 @@ func failure(t *testing.T, err error) *evertoken.RefreshError {
 		t.Fatalf("the error holds a secret: %s", s)
 	}
 	return failed
+}
+
+// selfSigned is a certificate that only its key proves.
+func selfSigned(t *testing.T, key ed25519.PrivateKey) tls.Certificate {
+	t.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "me"}, NotAfter: time.Now().Add(time.Hour)}
+	der := must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))(t)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }

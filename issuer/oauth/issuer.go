@@ -109,15 +109,22 @@ func (i *Issuer) prepare() {
 	if c, ok := i.Client.(mutualTLS); ok && !c.hasCertificate(i.Transport) {
 		faults = append(faults, "Transport has no client certificate, which MutualTLS needs")
 	}
+	if i.IssuerInAnswers && i.IssuerURL == "" {
+		faults = append(faults, "IssuerURL is missing, which IssuerInAnswers needs")
+	}
 	for n, s := range i.Scope {
 		if s == "" || strings.ContainsAny(s, " \t\r\n") {
 			faults = append(faults, fmt.Sprintf("Scope[%d] is empty or holds a space", n))
 		}
 	}
 	if len(faults) > 0 {
-		err := errors.New("oauth: bad Issuer: " + strings.Join(faults, "; "))
-		i.fault = &evertoken.RefreshError{Outcome: evertoken.Misconfigured, Err: err}
+		i.fault = misconfigured("oauth: bad Issuer: " + strings.Join(faults, "; "))
 	}
+}
+
+// misconfigured is a fault of whoever uses the package.
+func misconfigured(words string) error {
+	return &evertoken.RefreshError{Outcome: evertoken.Misconfigured, Err: errors.New(words)}
 }
 
 // checkURL says what is wrong with an endpoint. It does not quote it: a query

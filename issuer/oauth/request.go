@@ -2,7 +2,6 @@ package oauth
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"net/http"
 	"net/url"
@@ -43,7 +42,7 @@ func (i *Issuer) send(ctx context.Context, q request) (*exchange.Answer, error) 
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, q.endpoint, nil)
 	if err != nil {
-		return nil, &evertoken.RefreshError{Outcome: evertoken.Misconfigured, Err: errors.New("oauth: the endpoint is not a URL")}
+		return nil, misconfigured("oauth: the endpoint is not a URL")
 	}
 	r.Header.Set("Accept", "application/json")
 	return i.http.Send(r, func(r *http.Request) error { return i.finish(r, q) })
