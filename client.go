@@ -298,17 +298,16 @@ func (c *Client) SignIn(ctx context.Context, t Token) error {
 	if err != nil {
 		return fmt.Errorf("evertoken: sign in: %w", err)
 	}
-	c.board.show(n, true, 0, nil)
+	c.board.show(c.session.known.Load(), c.session.settled(), 0, nil)
 	c.loop.poke()
 	return nil
 }
 
 // SignOut ends the session: in the store first, then at the issuer, if it can
-// revoke. The error tells which of the two failed. The client is signed out in any
-// case, unless ctx ends while another step with the store is under way; a
+// revoke. The error tells which of the two failed. The client is signed out in
+// any case, unless ctx ends while another step with the store is under way; a
 // revocation that failed is tried again with each check, for an hour or until
-// Close. Login is not called
-// again before SignIn or a new client.
+// Close. Login is not called again before SignIn or a new client.
 func (c *Client) SignOut(ctx context.Context) error {
 	if c.loop.ctx.Err() != nil {
 		return ErrClosed
@@ -368,7 +367,7 @@ func (c *Client) Status() Status { return c.board.read() }
 // more than once and from several goroutines, but not from OnEvent.
 func (c *Client) Close() error {
 	err := c.loop.halt()
-	c.session.served.Store(&snapshot{err: ErrClosed})
+	c.session.serve(&snapshot{err: ErrClosed})
 	c.board.change(func(s *Status) { s.State, s.NextCheck = Closed, time.Time{} })
 	c.board.close()
 	return err

@@ -468,3 +468,28 @@ func TestIssuerThatWraps(t *testing.T) {
 		}
 	})
 }
+
+// A sign-in that was under way when the client was closed does not open it again.
+func TestSignInThatClosingOvertakes(t *testing.T) {
+	s := &haltingStore{Memory: storage.NewMemory()}
+	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		s.mu.Lock()
+		s.left, s.going = 1, make(chan struct{})
+		s.mu.Unlock()
+		done := make(chan error)
+		go func() { done <- w.client.SignIn(t.Context(), w.issuer.mint()) }()
+		synctest.Wait()
+		if err := w.client.Close(); err != nil {
+			t.Fatal(err)
+		}
+		close(s.going)
+		if err := <-done; err != nil {
+			t.Fatalf("SignIn: %v", err)
+		}
+		if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrClosed) {
+			t.Fatalf("Token after Close: %v", err)
+		}
+		w.open()
+		w.wantToken("access-1") // it was saved all the same
+	})
+}
