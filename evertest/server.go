@@ -40,7 +40,9 @@ const (
 // Options are what a test may want of a server from the start. The zero value
 // is what NewServer uses.
 type Options struct {
-	// Lifetime of access tokens, in whole seconds. Zero means 120 minutes.
+	// Lifetime of access tokens. Those count in whole seconds, so that one of two
+	// may be dead after one; with a fraction, in milliseconds. Zero means 120
+	// minutes.
 	Lifetime time.Duration
 
 	// Rotate replaces the refresh token with each renewal and ends the session
