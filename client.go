@@ -262,7 +262,11 @@ func (c *Client) wait(ctx context.Context, w *wish) error {
 func (c *Client) replace(ctx context.Context, refused *snapshot) *snapshot {
 	s := c.session.served.Load()
 	if s.sameToken(refused) {
-		if w := c.loop.ask(causeRefused, refused); w != nil && c.wait(ctx, w) != nil {
+		cause, about := causeRefused, refused
+		if !s.alive(wall(c.cfg.Clock)) {
+			cause, about = "", nil // it came too late: that says nothing against the next one
+		}
+		if w := c.loop.ask(cause, about); w != nil && c.wait(ctx, w) != nil {
 			return nil
 		}
 		s = c.session.served.Load()

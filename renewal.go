@@ -242,7 +242,7 @@ func (r *refresher) failed(s *snapshot, cause, newest string, err error) error {
 	known, err := judged(cause, err)
 	f := failure{
 		outcome: known.Outcome, silent: errors.Is(err, context.DeadlineExceeded),
-		count: r.failures + 1, retryAfter: known.RetryAfter,
+		count: r.failures + 1, retryAfter: known.RetryAfter, late: errors.Is(err, errOnArrival),
 	}
 	switch {
 	case cause == causeSignIn:

@@ -115,6 +115,7 @@ type failure struct {
 	silent     bool // Ambiguous: our own deadline ended it, so it may still be processed
 	sent       int  // how often this refresh token has been sent; 0: there is none
 	count      int  // failures in a row, this one included
+	late       bool // the token had ended when it was here, as if this process had been frozen meanwhile
 	verdicts   int  // answers to Login, in a row, that only a person can change; 0: not such a one
 	retryAfter time.Duration
 }
@@ -127,6 +128,8 @@ type failure struct {
 func (f failure) retryAt(now time.Time, l life, random float64) time.Time {
 	again := now.Add(backoff(f.count, random))
 	switch {
+	case f.late && f.count == 1:
+		return now
 	case f.verdicts > 0:
 		return now.Add(min(verdictPause<<min(f.verdicts-1, 10), longestPause))
 	case f.outcome == Misconfigured || f.outcome == Rejected:

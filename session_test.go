@@ -194,6 +194,21 @@ func TestRefusedTokenOfAnotherSignIn(t *testing.T) {
 	})
 }
 
+// A token that was refused because it had ended on its way is replaced as often
+// as that happens: only tokens that should be good are suspicious.
+func TestTokenThatEndedOnItsWayIsReplaced(t *testing.T) {
+	inWorld(t, 10*time.Second, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		for n := range 5 {
+			sent := w.client.session.served.Load()
+			w.clock.Set(sent.life.expiry) // in one step: nobody looked meanwhile
+			if s := w.client.replace(t.Context(), sent); s == nil || s.sameToken(sent) {
+				t.Fatalf("replacement %d: none", n+1)
+			}
+		}
+	})
+}
+
 func TestAnswerWithoutARefreshTokenKeepsTheOldOne(t *testing.T) {
 	inWorld(t, 10*time.Minute, nil, func(t *testing.T, w *world) {
 		w.signIn()
@@ -267,6 +282,8 @@ func TestRetryAt(t *testing.T) {
 		{"silent, first, late", failure{sent: 1, silent: true, count: 1}, 20 * time.Second, 0},
 		{"silent, second, late", failure{sent: 2, silent: true, count: 2}, 20 * time.Second, 2 * time.Second},
 		{"nothing to spend", failure{count: 1}, 4 * time.Minute, time.Second},
+		{"ended on arrival", failure{outcome: Unavailable, late: true, count: 1}, time.Minute, 0},
+		{"ended on arrival again", failure{outcome: Unavailable, late: true, count: 2}, time.Minute, 2 * time.Second},
 		{"unavailable for long", failure{outcome: Unavailable, count: 12}, time.Minute, time.Minute},
 		{"Retry-After", failure{outcome: Unavailable, retryAfter: 2 * time.Hour}, time.Minute, time.Hour},
 		{"misconfigured", failure{outcome: Misconfigured}, time.Minute, 5 * time.Minute},
