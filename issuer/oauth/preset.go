@@ -83,7 +83,7 @@ func Dex() Dialect {
 	}}
 }
 
-// Gitea, and Forgejo, say unauthorized_client of a dead refresh token.
+// Gitea says unauthorized_client of a dead refresh token; so does Forgejo.
 func Gitea() Dialect {
 	return Dialect{Name: "gitea", Verdicts: []Verdict{
 		{Status: http.StatusBadRequest, Code: "unauthorized_client", Text: "unable to parse refresh token", Outcome: evertoken.Rejected},
