@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/benbjohnson/clock"
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/evertoken/evertoken/internal/record"
@@ -197,11 +198,16 @@ func TestRefusedTokenOfAnotherSignIn(t *testing.T) {
 // A token that was refused because it had ended on its way is replaced as often
 // as that happens: only tokens that should be good are suspicious.
 func TestTokenThatEndedOnItsWayIsReplaced(t *testing.T) {
-	inWorld(t, 10*time.Second, nil, func(t *testing.T, w *world) {
+	var nap *sleeper
+	inWorld(t, 10*time.Second, func(c *Config) {
+		nap = &sleeper{Mock: c.Clock.(*clock.Mock)}
+		c.Clock = nap
+	}, func(t *testing.T, w *world) {
+		w.issuer.clock = nap
 		w.signIn()
 		for n := range 5 {
 			sent := w.client.session.served.Load()
-			w.clock.Set(sent.life.expiry) // in one step: nobody looked meanwhile
+			nap.slept.Add(int64(10 * time.Second)) // frozen: no timer fires
 			if s := w.client.replace(t.Context(), sent); s == nil || s.sameToken(sent) {
 				t.Fatalf("replacement %d: none", n+1)
 			}

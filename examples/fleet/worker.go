@@ -28,7 +28,7 @@ type task struct {
 type report struct {
 	Kind     evertoken.Kind `json:"kind,omitempty"` // of the event that made it; empty: time has passed
 	Requests int            `json:"requests"`
-	Failed   int            `json:"failed"`  // did not get a 200
+	Failed   int            `json:"failed"`   // did not get a 200
 	Homeless int            `json:"homeless"` // of those: there was no session
 	Slowest  time.Duration  `json:"slowest"`
 	Err      string         `json:"err,omitempty"` // of the last that failed
