@@ -355,24 +355,9 @@ func (f *fleet) freeze(m *member, d time.Duration, stop <-chan struct{}) {
 }
 
 func (f *fleet) summary() summary {
-	l := f.server.ledger
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	sum := summary{
-		Renewals: l.renewals, Again: l.again, SpentTwice: f.server.Counts().SpentTwice, Lost: make(map[string]int),
-		Traces: append([]string(nil), l.traces...),
-	}
-	for cause, n := range l.lost {
-		sum.Lost[cause] = n
-	}
+	sum := f.server.ledger.summary()
+	sum.SpentTwice = f.server.Counts().SpentTwice
 	for _, m := range f.crew {
-		for _, b := range l.blows[m.n] {
-			if b.kind == "killed" {
-				sum.Killed++
-			} else {
-				sum.Frozen++
-			}
-		}
 		m.mu.Lock()
 		r := m.past.plus(m.now)
 		m.mu.Unlock()

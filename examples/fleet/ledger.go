@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -18,7 +20,7 @@ const (
 // A ledger knows who sent which refresh token when, and what befell whom, so
 // that it can tell of what a session died.
 type ledger struct {
-	mu       sync.Mutex
+	mu       sync.Mutex          // the last to be taken
 	spent    map[string]spending // by refresh token: its first use
 	blows    map[int][]blow      // by worker
 	outages  []blow              // of the store
@@ -118,4 +120,21 @@ func (l *ledger) cause(first spending, worker int, t time.Time) string {
 		}
 	}
 	return noCause
+}
+
+// summary is the ledger's part of it.
+func (l *ledger) summary() summary {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sum := summary{Renewals: l.renewals, Again: l.again, Lost: maps.Clone(l.lost), Traces: slices.Clone(l.traces)}
+	for _, blows := range l.blows {
+		for _, b := range blows {
+			if b.kind == "killed" {
+				sum.Killed++
+			} else {
+				sum.Frozen++
+			}
+		}
+	}
+	return sum
 }
