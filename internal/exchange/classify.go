@@ -51,12 +51,14 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return min(max(at.Sub(now), 0), longestWait)
 }
 
-// OAuthOutcome says what an error code of RFC 6749, section 5.2, means.
+// OAuthOutcome says what an error code of RFC 6749, section 5.2, means, or one of
+// the extensions that a token request may meet (RFC 7009, 8693, 8707, 9449).
 func OAuthOutcome(code string) evertoken.Outcome {
 	switch code {
 	case "invalid_grant":
 		return evertoken.Rejected
-	case "invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_request":
+	case "invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_request",
+		"invalid_target", "unsupported_token_type", "invalid_dpop_proof", "use_dpop_nonce":
 		return evertoken.Misconfigured
 	case "temporarily_unavailable", "server_error":
 		return evertoken.Unavailable

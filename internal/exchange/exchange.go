@@ -93,6 +93,19 @@ func onlyNotSent(ctx context.Context, _ *http.Response, err error) (bool, error)
 	return ctx.Err() == nil && errors.As(err, &failed) && failed.Outcome == evertoken.NotSent, nil
 }
 
+// A Finisher completes one attempt's request: adds what must be made anew each
+// time it goes out, such as a signature with a timestamp. The request is the
+// attempt's own copy and may have no body yet.
+type Finisher func(*http.Request) error
+
+type finisherKey struct{}
+
+// Send is Do for a request that finish completes for each attempt on the wire. An
+// error of finish is proof that the attempt was not sent.
+func (c *Client) Send(req *http.Request, finish Finisher) (*Answer, error) {
+	return c.Do(req.WithContext(context.WithValue(req.Context(), finisherKey{}, finish)))
+}
+
 // Do sends one request and reads the answer. The error, if any, is an
 // [*evertoken.RefreshError] of an exchange that did not come to its end; the
 // answer beside it holds what had arrived by then, and is nil if nothing had.
@@ -176,6 +189,10 @@ type tracer struct {
 
 // RoundTrip implements http.RoundTripper.
 func (t tracer) RoundTrip(req *http.Request) (*http.Response, error) {
+	req, err := finished(req)
+	if err != nil {
+		return nil, err
+	}
 	var began, wrote atomic.Bool
 	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
 		GetConn:      func(string) { began.Store(true) },
@@ -190,6 +207,27 @@ func (t tracer) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, &evertoken.RefreshError{Outcome: evertoken.NotSent, Err: ended(req.Context(), bare(err))}
 	}
 	return nil, &evertoken.RefreshError{Err: ended(req.Context(), unquoted(bare(err)))}
+}
+
+// finished returns the request of this attempt. The one that came stays as it
+// is, for the next attempt.
+func finished(req *http.Request) (*http.Request, error) {
+	finish, ok := req.Context().Value(finisherKey{}).(Finisher)
+	if !ok {
+		return req, nil
+	}
+	attempt := req.Clone(req.Context())
+	if err := finish(attempt); err != nil {
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
+		var failed *evertoken.RefreshError
+		if errors.As(err, &failed) {
+			return nil, err
+		}
+		return nil, &evertoken.RefreshError{Outcome: evertoken.NotSent, Err: err}
+	}
+	return attempt, nil
 }
 
 // Secure says whether secrets may be sent to u: over https, or to this machine.

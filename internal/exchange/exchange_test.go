@@ -2,10 +2,12 @@ package exchange
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -140,6 +142,7 @@ func TestOwnDialerIsUsed(t *testing.T) {
 func TestOAuthOutcome(t *testing.T) {
 	for code, want := range map[string]evertoken.Outcome{
 		"invalid_grant": evertoken.Rejected, "invalid_client": evertoken.Misconfigured, "invalid_scope": evertoken.Misconfigured,
+		"use_dpop_nonce": evertoken.Misconfigured, "invalid_target": evertoken.Misconfigured,
 		"temporarily_unavailable": evertoken.Unavailable, "server_error": evertoken.Unavailable, "": evertoken.Ambiguous, "odd": evertoken.Ambiguous,
 	} {
 		if got := OAuthOutcome(code); got != want {
@@ -154,5 +157,55 @@ func TestClean(t *testing.T) {
 	}
 	if got := Clean(strings.Repeat("é", 500)); len(got) > 210 || !strings.HasSuffix(got, "...") {
 		t.Errorf("Clean of a long text has %d bytes", len(got))
+	}
+}
+
+// What completes a request is called for each attempt, on a copy of its own, and
+// its failure is proof that nothing was sent.
+func TestSendFinishesEachAttempt(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte(r.Header.Get("X-Attempt") + r.Header.Get("X-Left")))
+	}))
+	defer srv.Close()
+	dials := 0
+	base := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if dials++; dials == 1 {
+			return nil, errors.New("refused by the test")
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	attempts := 0
+	a, err := New(base).Send(req, func(r *http.Request) error {
+		attempts++
+		if attempts == 1 {
+			r.Header.Set("X-Left", "!") // must not be there the second time
+		}
+		r.Header.Set("X-Attempt", strconv.Itoa(attempts))
+		return nil
+	})
+	if err != nil || string(a.Body) != "2" || len(req.Header) != 0 {
+		t.Errorf("the server saw attempt %q, %v; the request has %v", a.Body, err, req.Header)
+	}
+
+	fault := errors.New("no key")
+	known := &evertoken.RefreshError{Outcome: evertoken.Misconfigured, Err: fault}
+	for _, tt := range []struct {
+		err  error
+		want evertoken.Outcome
+		n    int
+	}{{fault, evertoken.NotSent, 3}, {known, evertoken.Misconfigured, 1}} {
+		dials, attempts = 1, 0
+		_, err := New(base).Send(req, func(*http.Request) error {
+			attempts++
+			return tt.err
+		})
+		var failed *evertoken.RefreshError
+		if !errors.As(err, &failed) || failed.Outcome != tt.want || !errors.Is(err, fault) || dials != 1 || attempts != tt.n {
+			t.Errorf("%v after %d attempts and %d dials, want %v", err, attempts, dials-1, tt.want)
+		}
 	}
 }

@@ -1,0 +1,87 @@
+package oauth
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/evertoken/evertoken"
+	"github.com/evertoken/evertoken/internal/exchange"
+)
+
+// A request is one question to the server, whatever number of attempts it takes
+// to get it there.
+type request struct {
+	endpoint string          // empty: the token endpoint
+	form     url.Values      // the parameters, without what proves who sends them
+	session  evertoken.Token // what it is about; zero for a first token
+	bearer   bool            // session's access token is the proof, and the client needs none
+}
+
+// tokenRequest asks for a token. The lifetime counts from before the request.
+func (i *Issuer) tokenRequest(ctx context.Context, q request) (evertoken.Token, error) {
+	if err := i.Validate(); err != nil {
+		return evertoken.Token{}, err
+	}
+	sent := i.clock.Now()
+	a, err := i.send(ctx, q)
+	if err != nil {
+		return evertoken.Token{}, err
+	}
+	return i.token(a, q, sent)
+}
+
+// send brings a request to the server and the answer back. The fields have been
+// validated.
+func (i *Issuer) send(ctx context.Context, q request) (*exchange.Answer, error) {
+	if q.endpoint == "" {
+		q.endpoint = i.TokenURL
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, q.endpoint, nil)
+	if err != nil {
+		return nil, misconfigured("oauth: the endpoint is not a URL")
+	}
+	r.Header.Set("Accept", "application/json")
+	return i.http.Send(r, func(r *http.Request) error { return i.finish(r, q) })
+}
+
+// finish makes one attempt's request ready for the wire. This is the one place
+// for whatever must be made anew for each attempt: assertions and signatures
+// carry an instant and an identity of their own, and servers refuse to see them
+// twice.
+func (i *Issuer) finish(r *http.Request, q request) error {
+	form := url.Values{}
+	maps.Copy(form, q.form)
+	switch {
+	case q.bearer:
+		r.Header.Set("Authorization", "Bearer "+q.session.AccessToken)
+	case i.Client != nil:
+		if err := i.Client.Authenticate(r, form); err != nil {
+			return err
+		}
+	}
+	return i.Dialect.encode(r, form)
+}
+
+// secrets are the parameters that a server's words must not repeat.
+func (q request) secrets() []string {
+	var list []string
+	for _, name := range []string{
+		"refresh_token", "token", "code", "code_verifier", "device_code", "assertion", "subject_token", "actor_token", "password",
+	} {
+		list = append(list, q.form[name]...)
+	}
+	list = append(list, q.session.AccessToken, q.session.RefreshToken)
+	return slices.DeleteFunc(list, func(s string) bool { return s == "" })
+}
+
+// clean makes a server's words fit for an error.
+func (q request) clean(words string) string {
+	for _, s := range q.secrets() {
+		words = strings.ReplaceAll(words, s, "[secret]")
+	}
+	return exchange.Clean(words)
+}
