@@ -140,9 +140,6 @@ func (i *Issuer) refusal(a *exchange.Answer, doc document, q request) error {
 	} else if known != evertoken.Ambiguous && !busy(a) {
 		e.Outcome = known
 	}
-	if e.Outcome != evertoken.Unavailable {
-		e.RetryAfter = 0
-	}
 	if code == "" {
 		e.Err = fmt.Errorf("oauth: answer of type %q, %d bytes, has neither a token nor an error code", typeOf(a), len(a.Body))
 	}

@@ -194,8 +194,9 @@ func merged(old, fresh map[string]string) map[string]string {
 	return all
 }
 
-// Revoke ends t's session at the server (RFC 7009). Without a RevocationURL it
-// does nothing.
+// Revoke ends t's session at the server (RFC 7009): by its refresh token, whose
+// end is that of the access token too (section 2.1), or by the access token if
+// that is all there is. Without a RevocationURL it does nothing.
 func (i *Issuer) Revoke(ctx context.Context, t evertoken.Token) error {
 	if err := i.Validate(); err != nil || i.RevocationURL == "" {
 		return err

@@ -119,6 +119,24 @@ func TestRefreshAnswers(t *testing.T) {
 	}
 }
 
+// An instant is by the server's clock, and so is the date of the answer: what is
+// between them is the lifetime, whatever the client's clock says.
+func TestInstantOfAnotherClock(t *testing.T) {
+	mock, now := at()
+	body := fmt.Sprintf(`{"access_token":"a","expires_at":%d}`, now.Add(time.Minute).Unix())
+	mock.Add(time.Hour)
+	for want, raw := range map[time.Duration]string{
+		time.Minute:       reply("200 OK", typeJSON, body),
+		-59 * time.Minute: strings.Replace(reply("200 OK", typeJSON, body), "Date:", "X-Date:", 1), // nothing better is known
+	} {
+		i := &Issuer{TokenURL: testToken, Transport: newFarEnd(t, raw).transport(), Clock: mock}
+		got, err := i.Refresh(t.Context(), evertoken.Token{RefreshToken: oldRefresh})
+		if err != nil || got.Expiry.Sub(mock.Now()) != want {
+			t.Errorf("%v left, %v; want %v", got.Expiry.Sub(mock.Now()), err, want)
+		}
+	}
+}
+
 // A connection that breaks at any byte of the answer is never a verdict, and the
 // token is sent once.
 func TestAnswerCutAtEachByte(t *testing.T) {
