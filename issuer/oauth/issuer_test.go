@@ -38,7 +38,7 @@ func TestRefreshAnswers(t *testing.T) {
 		{"the same one again", reply("200 OK", typeJSON, `{"access_token":"a","token_type":"bEaReR","refresh_token":"`+oldRefresh+`"}`), ok,
 			evertoken.Token{AccessToken: "a", TokenType: "Bearer", RefreshToken: oldRefresh}, ""},
 		{"no type", reply("200 OK", typeJSON, `{"access_token":"a"}`), ok, evertoken.Token{AccessToken: "a"}, ""},
-		{"dpop", reply("200 OK", typeJSON, `{"access_token":"a","token_type":"dpop"}`), ok, evertoken.Token{AccessToken: "a", TokenType: "DPoP"}, ""},
+		{"dpop", reply("200 OK", typeJSON, `{"access_token":"a","token_type":"dpop"}`), evertoken.Misconfigured, evertoken.Token{}, "set Issuer.DPoP"},
 		{"lifetime is a string", reply("200 OK", typeJSON, `{"access_token":"a","expires_in":"3599"}`), ok,
 			evertoken.Token{AccessToken: "a", Expiry: now.Add(3599 * time.Second)}, ""},
 		{"lifetime is a float", reply("200 OK", typeJSON, `{"access_token":"a","expires_in":3.6e3}`), ok,
