@@ -76,7 +76,8 @@ func (i *Issuer) Origins() []string {
 	return []string{i.base.Scheme + "://" + i.base.Host}
 }
 
-// Refresh implements [evertoken.Issuer].
+// Refresh implements [evertoken.Issuer]. It sends t's cookie and nothing else of
+// it; without one the error is Rejected, as it is for a cookie that is dead.
 func (i *Issuer) Refresh(ctx context.Context, t evertoken.Token) (evertoken.Token, error) {
 	if t.RefreshToken == "" {
 		return evertoken.Token{}, &evertoken.RefreshError{Outcome: evertoken.Rejected, Err: errors.New("lightnap: there is no refresh token")}
@@ -84,9 +85,15 @@ func (i *Issuer) Refresh(ctx context.Context, t evertoken.Token) (evertoken.Toke
 	return i.tokenFrom(i.call(ctx, http.MethodGet, "access-token", nil, cookie(t)))
 }
 
-// Revoke ends t's session at the server, as logging out does.
+// Revoke ends t's session at the server, as logging out does. One that has ended
+// already is no error (as in RFC 7009, section 2.2). Access tokens live on until
+// they expire.
 func (i *Issuer) Revoke(ctx context.Context, t evertoken.Token) error {
 	_, _, err := i.call(ctx, http.MethodGet, "logout", nil, cookie(t))
+	var failed *evertoken.RefreshError
+	if errors.As(err, &failed) && failed.Outcome == evertoken.Rejected {
+		return nil
+	}
 	return err
 }
 
