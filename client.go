@@ -94,6 +94,13 @@ func (c *Config) complete() error {
 	if c.Issuer == nil {
 		fault("Issuer is missing")
 	}
+	bad := c.Issuer == nil
+	if v, ok := c.Issuer.(interface{ Validate() error }); ok {
+		if err := v.Validate(); err != nil {
+			bad = true
+			fault("Issuer: %v", err)
+		}
+	}
 	if c.CheckInterval < 0 {
 		fault("CheckInterval is negative: %v", c.CheckInterval)
 	}
@@ -106,7 +113,7 @@ func (c *Config) complete() error {
 	if own, ok := c.Issuer.(interface{ Origins() []string }); ok && c.Origins == nil {
 		c.Origins = own.Origins()
 	}
-	if len(c.Origins) == 0 {
+	if len(c.Origins) == 0 && !bad {
 		fault("Origins is empty and the Issuer names none")
 	}
 	for i, o := range c.Origins {

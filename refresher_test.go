@@ -322,12 +322,15 @@ func TestNewestRefreshTokenBesideAnError(t *testing.T) {
 	inWorld(t, 10*time.Minute, nil, func(t *testing.T, w *world) {
 		w.signIn()
 		w.issuer.then(func(context.Context, Token) (Token, error) {
-			return Token{RefreshToken: "delivered"}, &RefreshError{Err: errors.New("body lost")}
+			return Token{RefreshToken: "delivered", Extra: map[string]string{"key": "new"}}, &RefreshError{Err: errors.New("body lost")}
 		})
 		w.pass(6*time.Minute+time.Second, time.Second)
 		w.wantCalls(2)
 		if got := w.issuer.sent[1]; got != "delivered" {
 			t.Fatalf("second attempt sent %q, want the newest refresh token", got)
+		}
+		if got := w.stored().Tokens.Extra["key"]; got != "new" {
+			t.Fatalf("Extra came with it and was not kept: %q", got)
 		}
 	})
 }

@@ -172,7 +172,7 @@ func (r *refresher) send(cause string) error {
 	plan := flight.Plan{Clock: r.clock, Right: r.held, Patience: patience, Closing: r.ctx.Done()}
 	t, err := flight.Run(context.WithoutCancel(r.ctx), plan, call)
 	trip := wall(r.clock).Sub(sent)
-	newest := t.RefreshToken
+	beside := Token{RefreshToken: t.RefreshToken, Extra: t.Extra}
 	if err == nil && t.AccessToken == "" {
 		err = errNoAccess
 	}
@@ -180,7 +180,7 @@ func (r *refresher) send(cause string) error {
 		t, err = t.normalize(sent)
 	}
 	if err != nil {
-		return r.failed(s, cause, newest, err)
+		return r.failed(s, cause, beside, err)
 	}
 	n := newSnapshot(record.First(record.Tokens(t), cause), trip)
 	n.replaces = s.SID
@@ -217,7 +217,7 @@ func (r *refresher) succeeded(old, n *snapshot) error {
 		return k.err // beaten
 	}
 	if n.life.isDead(now) {
-		return r.failed(n, n.Cause, "", &RefreshError{Outcome: Unavailable, Err: errOnArrival})
+		return r.failed(n, n.Cause, Token{}, &RefreshError{Outcome: Unavailable, Err: errOnArrival})
 	}
 	r.sid, r.failures, r.verdicts, r.hold = n.SID, 0, 0, hold{}
 	kind := SessionStarted
@@ -236,9 +236,9 @@ func (r *refresher) succeeded(old, n *snapshot) error {
 	return nil
 }
 
-// failed decides what follows an attempt that failed. newest is the refresh
-// token that came beside the error, if any.
-func (r *refresher) failed(s *snapshot, cause, newest string, err error) error {
+// failed decides what follows an attempt that failed. beside holds the refresh
+// token that came with the error, if any.
+func (r *refresher) failed(s *snapshot, cause string, beside Token, err error) error {
 	known, err := judged(cause, err)
 	f := failure{
 		outcome: known.Outcome, silent: errors.Is(err, context.DeadlineExceeded),
@@ -250,9 +250,12 @@ func (r *refresher) failed(s *snapshot, cause, newest string, err error) error {
 			r.verdicts++
 			f.verdicts = r.verdicts
 		}
-	case newest != "" && newest != s.Tokens.RefreshToken:
+	case beside.RefreshToken != "" && beside.RefreshToken != s.Tokens.RefreshToken:
 		t := s.Tokens
-		t.RefreshToken = newest
+		t.RefreshToken = beside.RefreshToken
+		if beside.Extra != nil {
+			t.Extra = beside.Extra
+		}
 		r.save(s, s.with(s.Next(t, s.Cause)))
 	case known.Outcome == Rejected:
 		return r.rejected(s, cause, err)

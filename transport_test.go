@@ -152,6 +152,7 @@ func TestReplayAfter401(t *testing.T) {
 		{"no body", nil, nil, 200, 2, 1},
 		{"a body that can be rewound", strings.NewReader("hello"), nil, 200, 2, 1},
 		{"a body that cannot", stream{strings.NewReader("hello")}, nil, 401, 1, 0},
+		{"invalid_dpop_proof", nil, http.Header{"Www-Authenticate": {`DPoP error="invalid_dpop_proof"`}}, 401, 1, 0},
 		{"insufficient_scope", nil, http.Header{"Www-Authenticate": {`Bearer error="insufficient_scope"`}}, 401, 1, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -66,11 +66,17 @@ func (i *Issuer) prepare() {
 	i.base, i.client = u, exchange.New(i.Transport)
 }
 
+// Validate tells what is wrong with the fields. It need not be called: the other
+// methods fail with the same error.
+func (i *Issuer) Validate() error {
+	i.once.Do(i.prepare)
+	return i.fault
+}
+
 // Origins returns where the server's access tokens may be sent: to itself. It is
 // nil for a bad BaseURL.
 func (i *Issuer) Origins() []string {
-	i.once.Do(i.prepare)
-	if i.fault != nil {
+	if i.Validate() != nil {
 		return nil
 	}
 	return []string{i.base.Scheme + "://" + i.base.Host}
@@ -136,9 +142,8 @@ func bearer(t evertoken.Token) decoration {
 // call makes one request to the identity API and opens the answer's envelope.
 // The answer stands beside an error too, as far as it arrived.
 func (i *Issuer) call(ctx context.Context, method, path string, in any, proofs ...decoration) (json.RawMessage, *exchange.Answer, error) {
-	i.once.Do(i.prepare)
-	if i.fault != nil {
-		return nil, nil, &evertoken.RefreshError{Outcome: evertoken.Misconfigured, Err: i.fault}
+	if err := i.Validate(); err != nil {
+		return nil, nil, &evertoken.RefreshError{Outcome: evertoken.Misconfigured, Err: err}
 	}
 	var body io.Reader
 	if in != nil {

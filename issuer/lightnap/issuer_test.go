@@ -264,6 +264,10 @@ func TestBadBaseURL(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "BaseURL") || strings.Contains(err.Error(), "s3cret") || i.Origins() != nil {
 			t.Errorf("%q: %v, origins %v", base, err, i.Origins())
 		}
+		_, err = evertoken.New(t.Context(), evertoken.Config{Issuer: i})
+		if err == nil || !strings.HasPrefix(err.Error(), "evertoken: bad Config: Issuer: lightnap: BaseURL") || strings.Contains(err.Error(), "Origins") {
+			t.Errorf("%q: New = %v", base, err)
+		}
 	}
 	if got := fmt.Sprint((&Issuer{BaseURL: "https://api.example.com/lightnap/"}).Origins()); got != "[https://api.example.com]" {
 		t.Errorf("Origins = %s", got)
