@@ -7,9 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -269,78 +267,11 @@ func TestServerThatForgets(t *testing.T) {
 // though it is killed while saves are under way.
 func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 	r := started(t, durable...)
-	store, err := open(r.URL() + "?max_retries=1#k:")
-	if err != nil {
-		t.Fatal(err)
-	}
-	writers := make([]*writer, 4)
-	for i := range writers {
-		key := strconv.Itoa(i)
-		writers[i] = &writer{store: store, key: key, v: save(t, store, key, "0", "")}
-	}
-	for range 5 {
-		enough := make(chan struct{})
-		var wg sync.WaitGroup
-		for i, w := range writers {
-			wg.Go(func() { w.run(t, func(n int) bool { return i == 0 && n == 25 }, enough) })
-		}
-		<-enough
-		r.Kill()
-		wg.Wait()
-		if err := r.Start(); err != nil {
-			t.Fatal(err)
-		}
-		// A client that met a dead server goes on failing for up to a second.
-		if store, err = open(r.URL() + "?max_retries=1#k:"); err != nil {
-			t.Fatal(err)
-		}
-		for _, w := range writers {
-			w.store = store
-			w.verify(t)
-		}
-	}
-}
-
-// A writer counts up in a record of its own.
-type writer struct {
-	store storage.Store
-	key   string
-	n     int // the last save that was acknowledged
-	v     storage.Version
-}
-
-// run saves until that fails, which must not be taken for a verdict on the record.
-func (w *writer) run(t *testing.T, enough func(n int) bool, reached chan struct{}) {
-	for n := 0; ; n++ {
-		if enough(n) {
-			close(reached)
-		}
-		next, err := w.store.Save(t.Context(), w.key, []byte(strconv.Itoa(w.n+1)), w.v)
-		if errors.Is(err, storage.ErrConflict) || errors.Is(err, storage.ErrNotFound) {
-			t.Errorf("Save beside a kill = %v", err)
-		}
-		if err != nil {
-			return
-		}
-		w.n, w.v = w.n+1, next
-	}
-}
-
-// verify wants the last save that was acknowledged, or the one after it: only
-// its answer was lost.
-func (w *writer) verify(t *testing.T) {
-	t.Helper()
-	item, err := w.store.Load(t.Context(), w.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	switch now := string(item.Data); {
-	case now == strconv.Itoa(w.n) && item.Version == w.v:
-	case now == strconv.Itoa(w.n+1):
-		w.n, w.v = w.n+1, item.Version
-	default:
-		t.Errorf("the server came back with save %s of record %s; it had acknowledged %d", now, w.key, w.n)
-	}
+	storetest.RunServer(t, storetest.Server{
+		Open:  func() (storage.Store, error) { return open(r.URL() + "?max_retries=1#k:") },
+		Kill:  r.Kill,
+		Start: r.Start,
+	})
 }
 
 // What a server loses that does not keep its saves is found out: a holder from
