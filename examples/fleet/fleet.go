@@ -23,10 +23,9 @@ type fleet struct {
 	server *server
 	crew   []*member
 
-	mu      sync.Mutex
-	missed  bool  // somebody found the session over, and nobody has signed in since
-	fault   error // what keeps a worker from starting
-	signins int
+	mu     sync.Mutex
+	missed bool  // somebody found the session over, and nobody has signed in since
+	fault  error // what ended the run early
 }
 
 // A member is the parent's view of one worker and of all its lives.
@@ -37,11 +36,13 @@ type member struct {
 	state   string
 	process *os.Process // nil: it does not run
 	in      io.Closer
+	left    bool   // it is to end
 	past    report // of the lives before this one
 	now     report
 	renewed int
 	adopted int
 	lives   int
+	cut     int // requests that failed while the store was down
 }
 
 // A summary is what a run has come to.
@@ -53,6 +54,7 @@ type summary struct {
 	Requests   int            `json:"requests"`
 	Failed     int            `json:"failed"`
 	Homeless   int            `json:"failed_without_a_session"`
+	Cut        int            `json:"failed_without_the_store"`
 	Slowest    time.Duration  `json:"slowest"`
 	Killed     int            `json:"killed"`
 	Frozen     int            `json:"frozen"`
@@ -65,10 +67,10 @@ func (s summary) verdict(grace bool) error {
 	switch {
 	case s.Lost[noCause] > 0:
 		return fmt.Errorf("%d sessions were lost without a cause", s.Lost[noCause])
-	case grace && s.SpentTwice > 0:
-		return fmt.Errorf("%d refresh tokens were spent twice after the grace", s.SpentTwice)
-	case grace && s.Failed > s.Homeless: // without one, a lease outlives the patience of a request
-		return fmt.Errorf("%d requests failed, the last one with %s", s.Failed-s.Homeless, s.LastErr)
+	case grace && s.losses() > s.Lost[storeUnsaved]:
+		return fmt.Errorf("%d sessions were lost although the server has a grace", s.losses())
+	case grace && s.Failed > s.Homeless+s.Cut: // without one, a lease outlives the patience of a request
+		return fmt.Errorf("%d requests failed, the last one with %s", s.Failed-s.Homeless-s.Cut, s.LastErr)
 	case s.Renewals == 0:
 		return errors.New("nobody renewed anything")
 	}
@@ -160,17 +162,19 @@ func (f *fleet) watch(ctx context.Context, draw func()) {
 		missed, fault := f.missed, f.fault
 		f.missed = false
 		f.mu.Unlock()
-		if missed {
-			fault = errors.Join(fault, f.signIn(ctx))
-		}
-		if fault != nil && ctx.Err() == nil {
-			f.fail(fault)
+		if fault != nil || f.renewals > 0 && f.summary().Renewals >= f.renewals {
 			return
 		}
-		if f.renewals > 0 && f.summary().Renewals >= f.renewals {
-			return
+		if missed && f.signIn(ctx) != nil {
+			f.miss() // the store may be down: again with the next tick
 		}
 	}
+}
+
+func (f *fleet) miss() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.missed = true
 }
 
 func (f *fleet) fail(err error) {
@@ -236,12 +240,14 @@ func (f *fleet) life(m *member) error {
 
 func (f *fleet) heard(m *member, r report) {
 	if r.Kind == evertoken.SessionEnded {
-		f.mu.Lock()
-		f.missed = true
-		f.mu.Unlock()
+		f.miss()
 	}
+	cut := f.server.ledger.down()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if cut {
+		m.cut += (r.Failed - r.Homeless) - (m.now.Failed - m.now.Homeless)
+	}
 	m.now = r
 	switch r.Kind {
 	case evertoken.Renewed:
@@ -257,6 +263,9 @@ func (m *member) begin(p *os.Process, in io.Closer) {
 	defer m.mu.Unlock()
 	m.process, m.in, m.state = p, in, "running"
 	m.lives++
+	if m.left {
+		m.leaveLocked()
+	}
 }
 
 // end adds up what a life has done, and says whether somebody ended it.
@@ -281,15 +290,20 @@ func (r report) plus(o report) report {
 	return sum
 }
 
-// leave asks the worker to end.
+// leave asks the worker to end, also one that is just starting.
 func (m *member) leave() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.left = true
 	if m.process != nil {
-		thaw(m.process)
-		m.state = "leaving"
-		_ = m.in.Close()
+		m.leaveLocked()
 	}
+}
+
+func (m *member) leaveLocked() {
+	thaw(m.process)
+	m.state = "leaving"
+	_ = m.in.Close()
 }
 
 // wreak kills and freezes workers until the end. Freezes last up to twice as
@@ -360,6 +374,7 @@ func (f *fleet) summary() summary {
 	for _, m := range f.crew {
 		m.mu.Lock()
 		r := m.past.plus(m.now)
+		sum.Cut += m.cut
 		m.mu.Unlock()
 		sum.Requests, sum.Failed, sum.Homeless = sum.Requests+r.Requests, sum.Failed+r.Failed, sum.Homeless+r.Homeless
 		sum.Slowest = max(sum.Slowest, r.Slowest)

@@ -75,6 +75,18 @@ func (l *ledger) outage() (over func()) {
 	}
 }
 
+// down says that the store cannot be reached, or could not a moment ago.
+func (l *ledger) down() bool {
+	const moment = 3 * time.Second // workers come back with a backoff
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.outages) == 0 {
+		return false
+	}
+	last := l.outages[len(l.outages)-1]
+	return last.to.IsZero() || time.Since(last.to) < moment
+}
+
 // note is told of each renewal that the server has answered.
 func (l *ledger) note(worker int, token string, granted bool, at time.Time) {
 	l.mu.Lock()
@@ -99,6 +111,11 @@ func (l *ledger) note(worker int, token string, granted bool, at time.Time) {
 // from worker at t. With mu held.
 func (l *ledger) cause(first spending, worker int, t time.Time) string {
 	const reaction = 200 * time.Millisecond // a blow is noted a moment before or after it falls
+	for _, b := range l.outages {
+		if b.from.Before(t) && (b.to.IsZero() || b.to.After(first.at)) {
+			return storeUnsaved
+		}
+	}
 	for _, b := range l.blows[first.worker] {
 		if b.from.Before(t) && (b.to.IsZero() || b.to.After(first.at.Add(-reaction))) && b.from.After(first.at.Add(-2*time.Minute)) {
 			if b.kind == "killed" && b.from.After(first.at.Add(-reaction)) {
@@ -107,11 +124,6 @@ func (l *ledger) cause(first spending, worker int, t time.Time) string {
 			if b.kind == "frozen" {
 				return frozenUnsaved
 			}
-		}
-	}
-	for _, b := range l.outages {
-		if b.from.Before(t) && (b.to.IsZero() || b.to.After(first.at)) {
-			return storeUnsaved
 		}
 	}
 	for _, b := range l.blows[worker] {

@@ -80,6 +80,9 @@ func (t *table) summary(s summary) {
 	if s.Homeless > 0 {
 		t.printf(", %d of them while there was no session", s.Homeless)
 	}
+	if s.Cut > 0 {
+		t.printf(", %d while the store was down", s.Cut)
+	}
 	t.printf("\n")
 	if s.Killed+s.Frozen > 0 {
 		t.printf("%6d times a worker was killed, %d times frozen\n", s.Killed, s.Frozen)

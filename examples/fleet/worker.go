@@ -65,7 +65,8 @@ type worker struct {
 // parent wishes or dies.
 func work(ctx context.Context, told string, in io.Reader, out io.Writer) error {
 	var t task
-	if err := json.Unmarshal([]byte(told), &t); err != nil {
+	err := json.Unmarshal([]byte(told), &t)
+	if err != nil {
 		return fmt.Errorf("worker: bad task: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -74,17 +75,34 @@ func work(ctx context.Context, told string, in io.Reader, out io.Writer) error {
 		defer cancel()
 		_, _ = io.Copy(io.Discard, in)
 	}()
+	w := &worker{out: json.NewEncoder(out)}
+	for ctx.Err() == nil {
+		if err = w.live(ctx, t); err == nil || !errors.Is(err, errStart) {
+			return err
+		}
+		select { // the store may be on its way up
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// errStart is what keeps a worker from beginning.
+var errStart = errors.New("worker: cannot start")
+
+// live sends requests until ctx ends.
+func (w *worker) live(ctx context.Context, t task) error {
 	store, err := open(ctx, t.Store)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errStart, err)
 	}
 	defer store.close()
-	w := &worker{out: json.NewEncoder(out)}
 	cfg := t.config(store)
 	cfg.OnEvent = func(e evertoken.Event) { w.say(e.Kind) }
 	client, err := evertoken.New(ctx, cfg)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errStart, err)
 	}
 	w.visit(ctx, client.HTTP(), t)
 	err = client.Close()
@@ -106,8 +124,12 @@ func (w *worker) visit(ctx context.Context, browser *http.Client, t task) {
 		case <-next.C:
 			began := time.Now()
 			err := request(ctx, browser, t.Server+"/api/users/me/profile")
-			if ctx.Err() == nil {
-				w.count(err, time.Since(began))
+			if ctx.Err() != nil {
+				return
+			}
+			w.count(err, time.Since(began))
+			if err != nil {
+				w.say("") // at once: the parent knows what is out of order just now
 			}
 		}
 	}
