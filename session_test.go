@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -514,5 +516,39 @@ func TestSignInThatClosingOvertakes(t *testing.T) {
 		}
 		w.open()
 		w.wantToken("access-1") // it was saved all the same
+	})
+}
+
+// A folder that takes no writes, as on a full disk: nothing is sent before the
+// token's end, and then under the kernel's lock alone; nothing is lost.
+func TestFolderThatTakesNoWrites(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "session")
+	temp := filepath.Join(dir, "write.tmp") // where the store writes before it renames
+	inWorld(t, 10*time.Minute, func(c *Config) { c.Store = storage.NewFile(dir) }, func(t *testing.T, w *world) {
+		w.signIn()
+		if err := os.MkdirAll(filepath.Join(temp, "in the way"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(9*time.Minute, time.Second)
+		w.wantCalls(0)
+		w.wantToken("access-1")
+		if s := w.client.Status(); s.State != Degraded || s.Err == nil || s.PersistPending {
+			t.Fatalf("Status = %+v, want the store's error", s)
+		}
+		w.pass(2*time.Minute, time.Second)
+		w.wantCalls(1)
+		w.wantToken("access-2")
+		if s := w.client.Status(); !s.PersistPending {
+			t.Fatalf("Status = %+v, want PersistPending", s)
+		}
+		if err := os.RemoveAll(temp); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(time.Minute, time.Second)
+		if s := w.client.Status(); s.State != SignedIn || s.PersistPending {
+			t.Fatalf("Status = %+v, want it saved", s)
+		}
+		w.restart()
+		w.wantToken("access-2")
 	})
 }
