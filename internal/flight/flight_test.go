@@ -95,6 +95,36 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// The heartbeat keeps its time, whatever else the exchange is told meanwhile.
+func TestBeatIsNotPutOff(t *testing.T) {
+	inBubble(t, func(t *testing.T, mock *clock.Mock) {
+		held, closing, finish := new(lease), make(chan struct{}), make(chan struct{})
+		ended := make(chan error, 1)
+		go func() {
+			plan := Plan{Clock: mock, Right: Hold(held, 15*time.Second, mock), Patience: time.Hour, Closing: closing}
+			_, err := Run(t.Context(), plan, func(context.Context) (string, error) {
+				<-finish
+				return "", errEnd
+			})
+			ended <- err
+		}()
+		synctest.Wait()
+		mock.Add(4 * time.Second)
+		synctest.Wait()
+		close(closing)
+		synctest.Wait()
+		mock.Add(time.Second)
+		synctest.Wait()
+		if n := held.extended.Load(); n != 1 {
+			t.Errorf("extended %d times after a third of the ttl, want once", n)
+		}
+		close(finish)
+		if err := <-ended; !errors.Is(err, errEnd) {
+			t.Errorf("Run = %v", err)
+		}
+	})
+}
+
 // Closing cancels what waits for a connection, and nothing that has one.
 func TestClosing(t *testing.T) {
 	arrived, answer := make(chan struct{}), make(chan struct{})
