@@ -312,8 +312,8 @@ func (r *refresher) nextLook() (at time.Time, check bool) {
 	if r.held != nil {
 		look = earliest(look, now.Add(r.held.Beat()))
 	}
-	if r.grace > 0 && r.shared() != nil && s.active() && r.sched.due(now, s.life) {
-		look = earliest(look, now.Add(r.grace/5))
+	if r.grace > 0 && r.shared() != nil && s.active() {
+		look = earliest(look, latest(now, r.sched.opens(s.life)).Add(r.grace/5))
 	}
 	return look, look.Equal(at)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,6 +32,7 @@ type farIssuer struct {
 	sent    []string    // the refresh tokens, in order
 	at      []time.Time // when
 	revoked []string
+	refusal error // what Revoke returns
 	minted  int
 }
 
@@ -67,7 +69,14 @@ func (f *farIssuer) Revoke(_ context.Context, t Token) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.revoked = append(f.revoked, t.RefreshToken)
-	return nil
+	return f.refusal
+}
+
+// revocations lists the refresh tokens that were to be revoked, in order.
+func (f *farIssuer) revocations() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return strings.Join(f.revoked, " ")
 }
 
 func (f *farIssuer) Origins() []string { return []string{"https://api.example.com"} }
@@ -84,6 +93,14 @@ func (f *farIssuer) then(answers ...func(context.Context, Token) (Token, error))
 	f.script = append(f.script, answers...)
 }
 
+// after answers with a new token once proceed is closed, whatever happens meanwhile.
+func (f *farIssuer) after(proceed <-chan struct{}) func(context.Context, Token) (Token, error) {
+	return func(context.Context, Token) (Token, error) {
+		<-proceed
+		return f.mint(), nil
+	}
+}
+
 func fails(err error) func(context.Context, Token) (Token, error) {
 	return func(context.Context, Token) (Token, error) { return Token{}, err }
 }
@@ -96,6 +113,7 @@ type world struct {
 	store  storage.Store
 	client *Client
 	cfg    Config
+	draw   float64 // what the random source always draws
 	events []Event
 	mu     sync.Mutex
 }
@@ -117,7 +135,9 @@ func inWorld(t *testing.T, lifetime time.Duration, change func(*Config), f func(
 		if change != nil {
 			change(&w.cfg)
 		}
+		w.store = w.cfg.Store
 		w.open()
+		synctest.Wait() // the loop sleeps; what wakes it is the test's doing
 		defer func() {
 			if err := w.client.Close(); err != nil {
 				t.Errorf("Close: %v", err)
@@ -129,7 +149,7 @@ func inWorld(t *testing.T, lifetime time.Duration, change func(*Config), f func(
 
 func (w *world) open() {
 	w.t.Helper()
-	c, err := newClient(w.t.Context(), w.cfg, func() float64 { return 0 })
+	c, err := newClient(w.t.Context(), w.cfg, func() float64 { return w.draw })
 	if err != nil {
 		w.t.Fatalf("New: %v", err)
 	}
@@ -166,9 +186,37 @@ func (w *world) count(k Kind) (n int) {
 	return n
 }
 
+// told lists the events so far, in order.
+func (w *world) told() string {
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var kinds []string
+	for _, e := range w.events {
+		kinds = append(kinds, string(e.Kind))
+	}
+	return strings.Join(kinds, ", ")
+}
+
+// last is the newest event of a kind.
+func (w *world) last(k Kind) (last Event) {
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events {
+		if e.Kind == k {
+			last = e
+		}
+	}
+	return last
+}
+
+// wantToken asks for the token as a request does, for a minute at most.
 func (w *world) wantToken(access string) {
 	w.t.Helper()
-	got, err := w.client.Token(w.t.Context())
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	got, err := w.client.Token(ctx)
 	if err != nil || got.AccessToken != access {
 		w.t.Fatalf("Token = %q, %v; want %q", got.AccessToken, err, access)
 	}

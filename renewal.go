@@ -41,6 +41,7 @@ func (r *refresher) renew(cause string) error {
 				return ErrClosed
 			}
 		}
+		r.poke() // this sleep may have been woken by a wish, which the loop is still to take
 		if r.ctx.Err() != nil {
 			return ErrClosed
 		}
@@ -58,8 +59,8 @@ func (r *refresher) attempt(cause string) error {
 	}
 	s := r.session.known.Load()
 	switch {
-	case s != before && (s.SID != before.SID || s.Gen != before.Gen) && (s.alive(wall(r.clock)) || !s.exists()):
-		return s.err // somebody else was here
+	case r.overtaken(before, s):
+		return s.err
 	case !s.active() && !r.mayLogin():
 		return s.err
 	case !s.active():
@@ -68,11 +69,22 @@ func (r *refresher) attempt(cause string) error {
 		cause = causeExpired
 	}
 	if s.active() && s.Tokens.RefreshToken != "" {
-		if err := r.announce(s, cause); err != nil {
+		err := r.announce(s, cause)
+		if k := r.session.known.Load(); errors.Is(err, errChanged) && r.overtaken(s, k) {
+			r.hold = hold{}
+			return k.err
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return r.send(cause)
+}
+
+// overtaken says that somebody else was here since before: they left a token
+// that can be used, or signed out.
+func (r *refresher) overtaken(before, now *snapshot) bool {
+	return (now.SID != before.SID || now.Gen != before.Gen) && (now.alive(wall(r.clock)) || !now.exists())
 }
 
 // shared is the store's side of leases; nil if it has none.
@@ -224,7 +236,7 @@ func (r *refresher) succeeded(old, n *snapshot) error {
 	if n.SID == old.SID {
 		kind = Renewed
 		if n.life.expiry.IsZero() && n.sameToken(old) || !n.life.expiry.IsZero() && !n.life.expiry.After(old.life.expiry) {
-			r.hold.until = now.Add(max(n.life.left(now)/4, time.Second))
+			r.hold.until = now.Add(noProgress(now, n.life))
 		}
 	}
 	r.board.tell(Event{Kind: kind, Reason: n.Cause, Expiry: n.life.expiry})

@@ -67,13 +67,16 @@ func (s schedule) windowOf(l life) time.Duration {
 	return min(s.window, time.Duration(s.fraction*float64(l.lifetime())))
 }
 
-// due says whether a token is to be renewed at a check: less than the window is
+// due says whether a token is to be renewed at a check.
+func (s schedule) due(now time.Time, l life) bool { return !now.Before(s.opens(l)) }
+
+// opens is the first instant at which a token is due: less than the window is
 // left, strictly.
-func (s schedule) due(now time.Time, l life) bool {
+func (s schedule) opens(l life) time.Time {
 	if l.expiry.IsZero() {
-		return !now.Before(l.issued.Add(unknownLife))
+		return l.issued.Add(unknownLife)
 	}
-	return l.expiry.Sub(now) < s.windowOf(l)
+	return l.expiry.Add(-s.windowOf(l) + 1)
 }
 
 // tick is the first instant after now of the grid that starts at first. The
@@ -107,6 +110,15 @@ func patience(left time.Duration) time.Duration {
 func backoff(failures int, random float64) time.Duration {
 	ceiling := min(float64(backoffMost), float64(backoffFirst)*math.Pow(2, float64(failures-1)))
 	return time.Duration((1 - random) * ceiling)
+}
+
+// noProgress is how long a token is left alone that a renewal did not change: a
+// quarter of the time that is left of it.
+func noProgress(now time.Time, l life) time.Duration {
+	if l.expiry.IsZero() {
+		return unknownLife / 4
+	}
+	return max(l.left(now)/4, time.Second)
 }
 
 // A failure is what decides when to try again.

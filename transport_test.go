@@ -279,34 +279,3 @@ func TestCloseWhileDialing(t *testing.T) {
 		t.Fatalf("Close was logged as a failure: %s", log.String())
 	}
 }
-
-func TestSecretsAreNotPrinted(t *testing.T) {
-	token := Token{AccessToken: "s3cret-a", RefreshToken: "s3cret-r", Extra: map[string]string{"k": "s3cret-x"}}
-	var log strings.Builder
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "token", token)
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
-		fmt.Fprintf(&log, verb, token)
-		fmt.Fprintf(&log, verb, &token)
-		fmt.Fprintf(&log, verb, struct{ T Token }{token})
-	}
-	if strings.Contains(log.String(), "s3cret") || strings.Contains(log.String(), "733363726574") {
-		t.Fatalf("a secret was printed: %s", log.String())
-	}
-}
-
-func FuzzJWTExpiry(f *testing.F) {
-	issued := epoch
-	f.Add("e30.eyJleHAiOjE5MDAwMDAwMDAsImlhdCI6MTg5OTk5OTAwMH0.")
-	f.Add("e30.eyJleHAiOjFlMzAwfQ.")
-	f.Add("opaque")
-	f.Fuzz(func(t *testing.T, access string) {
-		token, err := Token{AccessToken: access}.normalize(issued)
-		if err != nil || token.Expiry.IsZero() {
-			return
-		}
-		if token.Expiry.After(issued.Add(maxLifetime)) {
-			t.Fatalf("expiry %v lies beyond all bounds", token.Expiry)
-		}
-		newLife(token, time.Second).isDead(issued)
-	})
-}
