@@ -18,6 +18,30 @@ const often = 600 * time.Millisecond
 
 func (t *trial) web() options { return options{clientID: "web", store: t.store(), interval: often} }
 
+// busy is web for a session that requests are made on. Where tokens live so long
+// that renewals are forced, checks make none, but are more often than those: a
+// renewal ends the old access token there, and of the 401s that follow a client
+// minds one in each interval.
+func (k kind) busy(o options, forced time.Duration) options {
+	o.interval = often
+	if k.fixed {
+		o.interval, o.window = forced/2, time.Second
+	}
+	return o
+}
+
+// renew waits for renewals in the background, or forces them.
+func (t *trial) renew(ctx context.Context, n *session, times int) error {
+	if t.fixed {
+		return n.force(ctx, times)
+	}
+	_, err := n.seen.until(ctx, evertoken.Renewed, times)
+	return err
+}
+
+// forcedEvery is how far apart forced renewals are.
+const forcedEvery = 200 * time.Millisecond
+
 // firstToken signs in by browser at endpoints that were discovered.
 func firstToken(ctx context.Context, t *trial) (err error) {
 	began := time.Now()
@@ -41,20 +65,19 @@ func firstToken(ctx context.Context, t *trial) (err error) {
 // renewals are made in the background if tokens are short-lived, and forced else.
 func renewals(ctx context.Context, t *trial) (err error) {
 	const want = 50
-	n, err := t.signedIn(ctx, t.web())
+	n, err := t.signedIn(ctx, t.busy(t.web(), forcedEvery))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
-	began := time.Now()
-	l := n.load(ctx)
 	if t.fixed {
-		err = n.force(ctx, want)
 		t.say("tokens live for 5 min there: forced by Client.Refresh")
 	} else {
-		_, err = n.seen.until(ctx, evertoken.Renewed, want)
 		t.say("in the background, tokens of %d s", accessSeconds)
 	}
+	began := time.Now()
+	l := n.load(ctx)
+	err = t.renew(ctx, n, want)
 	if err = errors.Join(err, l.end()); err != nil {
 		return err
 	}
@@ -65,12 +88,11 @@ func renewals(ctx context.Context, t *trial) (err error) {
 
 // force asks for renewals one after the other.
 func (n *session) force(ctx context.Context, times int) error {
-	const between = 200 * time.Millisecond
 	for i := range times {
 		if err := n.Refresh(ctx); err != nil {
 			return fmt.Errorf("renewal %d: %w", i+1, err)
 		}
-		if err := pause(ctx, between); err != nil {
+		if err := pause(ctx, forcedEvery); err != nil {
 			return err
 		}
 	}
@@ -107,12 +129,12 @@ func restart(ctx context.Context, t *trial) error {
 		if part == 0 {
 			start = t.signedIn
 		}
-		n, err := start(ctx, t.web())
+		n, err := start(ctx, t.busy(t.web(), forcedEvery))
 		if err != nil {
 			return err
 		}
 		l := n.load(ctx)
-		_, err = n.seen.until(ctx, evertoken.Renewed, want)
+		err = t.renew(ctx, n, want)
 		if err = errors.Join(err, l.end(), n.Close()); err != nil {
 			return fmt.Errorf("after %d restarts: %w", part, err)
 		}

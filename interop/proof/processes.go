@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,7 @@ const envTask = "EVERTOKEN_INTEROP_TASK"
 type task struct {
 	Kind   string
 	Port   int
+	API    string // URL
 	Store  string // folder
 	Result string // file
 }
@@ -38,7 +40,7 @@ type result struct {
 // processes has four of them share a session, each with traffic of its own.
 func processes(ctx context.Context, t *trial) error {
 	const workers, want = 4, 30
-	n, err := t.signedIn(ctx, t.web())
+	n, err := t.signedIn(ctx, t.busy(t.web(), inTurn))
 	if err != nil {
 		return err
 	}
@@ -48,7 +50,7 @@ func processes(ctx context.Context, t *trial) error {
 	began := time.Now()
 	children, err := t.startWorkers(ctx, workers)
 	if err == nil {
-		err = renewedTogether(ctx, children, want)
+		err = t.renewTogether(ctx, children, want)
 	}
 	took := time.Since(began)
 	for _, c := range children {
@@ -68,7 +70,7 @@ func (t *trial) startWorkers(ctx context.Context, workers int) ([]*process, erro
 	}
 	var all []*process
 	for i := range workers {
-		what, err := json.Marshal(task{t.name, t.port, t.storeDir(), t.resultFile(i)})
+		what, err := json.Marshal(task{t.name, t.port, t.api, t.storeDir(), t.resultFile(i)})
 		if err != nil {
 			return all, err
 		}
@@ -87,30 +89,52 @@ func (t *trial) resultFile(worker int) string {
 	return filepath.Join(t.dir, fmt.Sprintf("worker-%d.json", worker))
 }
 
-// renewedTogether waits until the children have renewed often enough, and each
-// has at least taken over what another one did.
-func renewedTogether(ctx context.Context, children []*process, want int) error {
-	const between = 100 * time.Millisecond
-	for {
+// inTurn is how far apart renewals are that processes are told to make in turn.
+const inTurn = time.Second
+
+// renewTogether waits until the children have renewed often enough, and each has
+// at least taken over what another one did. Where renewals are forced, the children
+// are told to in turn.
+func (t *trial) renewTogether(ctx context.Context, children []*process, want int) error {
+	for turn := 0; ; turn++ {
 		renewed, involved := 0, 0
 		for _, c := range children {
 			renewed += c.said("renewed")
 			if c.said("renewed")+c.said("adopted") > 0 {
 				involved++
 			}
-			select {
-			case <-c.ended:
-				return fmt.Errorf("a process ended early; it said:\n%s", c.tail())
-			default:
-			}
 		}
 		if renewed >= want && involved == len(children) {
 			return nil
+		}
+		var err error
+		if c := children[turn%len(children)]; t.fixed {
+			err = c.order(ctx)
+		}
+		if err = errors.Join(err, pause(ctx, inTurn)); err != nil {
+			return err
+		}
+	}
+}
+
+// order has a child renew, and waits until it has.
+func (p *process) order(ctx context.Context) error {
+	const between = 10 * time.Millisecond
+	before := p.said("done")
+	if _, err := io.WriteString(p.in, "renew\n"); err != nil {
+		return err
+	}
+	for p.said("done") == before {
+		select {
+		case <-p.ended:
+			return fmt.Errorf("a process ended early; it said:\n%s", p.tail())
+		default:
 		}
 		if err := pause(ctx, between); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // judge puts together what the children saw.
@@ -146,14 +170,14 @@ func work(ctx context.Context, p programs, what string) error {
 	}
 	for _, k := range p.kinds() {
 		if k.name == t.Kind {
-			return t.work(ctx, &server{kind: k, port: t.Port})
+			return t.work(ctx, &server{kind: k, port: t.Port, api: t.API})
 		}
 	}
 	return fmt.Errorf("%s: no server %q", envTask, t.Kind)
 }
 
 func (t task) work(ctx context.Context, s *server) error {
-	n, err := s.open(ctx, options{clientID: "web", store: storage.NewFile(t.Store), interval: often})
+	n, err := s.open(ctx, s.busy(options{clientID: "web", store: storage.NewFile(t.Store)}, inTurn))
 	if err != nil {
 		return err
 	}
@@ -161,7 +185,10 @@ func (t task) work(ctx context.Context, s *server) error {
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		_, _ = io.Copy(io.Discard, os.Stdin)
+		for orders := bufio.NewScanner(os.Stdin); orders.Scan(); {
+			l.note(n.Refresh(ctx), 0)
+			fmt.Println("done")
+		}
 	}()
 	n.tell(ctx, gone)
 	var r result

@@ -83,6 +83,11 @@ func runCase(ctx context.Context, p programs, k kind, c proofCase, ports *ports)
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
+	stop, err := s.serveAPI()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
 	t := &trial{server: s, programs: p, ports: ports}
 	err = c.run(ctx, t)
 	return t.figures, err

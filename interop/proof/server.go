@@ -22,7 +22,8 @@ import (
 type kind struct {
 	name     string
 	issuer   string            // its name for itself; %d is the port
-	resource string            // path of what its access tokens open
+	resource string            // path of what its access tokens open; empty: an API of ours does
+	asks     string            // path of introspection, for an API of ours
 	secrets  map[string]string // of its confidential clients
 	path     string            // of the redirect URI
 	params   url.Values        // what it wants to give a refresh token
@@ -63,7 +64,9 @@ func (p programs) oidcProviderKind() kind {
 
 func (p programs) zitadelKind() kind {
 	return kind{
-		name: "zitadel/oidc", issuer: "http://localhost:%d/", resource: "/userinfo", path: "/auth/callback",
+		// Its userinfo says 403 of a token that a renewal has ended, which no
+		// client may take for a reason to renew.
+		name: "zitadel/oidc", issuer: "http://localhost:%d/", asks: "/oauth/introspect", path: "/auth/callback",
 		secrets: map[string]string{"web": "secret"},
 		types:   map[string]string{"username": "test-user@localhost", "password": "verysecure"},
 		dialect: oauth.Zitadel(),
@@ -82,7 +85,8 @@ type server struct {
 	kind
 	dir      string // what it keeps
 	port     int
-	callback int // port of the redirect URI, for servers that want it fixed
+	callback int    // port of the redirect URI, for servers that want it fixed
+	api      string // URL of what the access tokens open
 	*process
 }
 
@@ -92,7 +96,17 @@ func newServer(k kind, dir string, ports *ports) (*server, error) {
 	if s.port, err = ports.free(); err == nil {
 		s.callback, err = ports.free()
 	}
+	s.api = s.base() + s.resource
 	return s, err
+}
+
+// serveAPI starts an API of ours for a server that needs one.
+func (s *server) serveAPI() (stop func() error, err error) {
+	if s.asks == "" {
+		return func() error { return nil }, nil
+	}
+	s.api, stop, err = serveAPI(&api{introspect: s.base() + s.asks, clientID: "web", secret: s.secrets["web"]})
+	return stop, err
 }
 
 // start runs the server and waits until it takes connections.
@@ -144,8 +158,6 @@ func (s *server) base() string { return strings.TrimSuffix(s.issuerURL(), "/") }
 
 func (s *server) issuerURL() string { return fmt.Sprintf(s.issuer, s.port) }
 
-func (s *server) resourceURL() string { return s.base() + s.resource }
-
 // newIssuer discovers the server, as one of its clients. t listens in.
 func (s *server) newIssuer(ctx context.Context, clientID, secret string, t *tap.Tap) (*oauth.Issuer, error) {
 	m, err := oauth.Discover(ctx, s.issuerURL(), t.Transport())
@@ -161,8 +173,17 @@ func (s *server) newIssuer(ctx context.Context, clientID, secret string, t *tap.
 	}
 	i := m.NewIssuer(auth)
 	i.Scope, i.Params, i.Dialect = []string{"openid", "offline_access"}, s.params, s.dialect
-	i.APIs = []string{s.base()}
+	i.APIs = []string{originOf(s.api)}
 	return i, nil
+}
+
+// originOf is a URL without its path.
+func originOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 // signIn is what a person does: in a browser, with the server's own pages.

@@ -40,7 +40,7 @@ func (s *server) open(ctx context.Context, o options) (*session, error) {
 	if o.secret == "" {
 		o.secret = s.secrets[o.clientID]
 	}
-	n := &session{tap: &tap.Tap{}, base: newCounter(), seen: newEvents(), url: s.resourceURL()}
+	n := &session{tap: &tap.Tap{}, base: newCounter(), seen: newEvents(), url: s.api}
 	var err error
 	if n.issuer, err = s.newIssuer(ctx, o.clientID, o.secret, n.tap); err != nil {
 		return nil, err
