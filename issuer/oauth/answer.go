@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/evertoken/evertoken"
+	"github.com/evertoken/evertoken/internal/dpop"
 	"github.com/evertoken/evertoken/internal/exchange"
 )
 
@@ -131,13 +132,13 @@ func (i *Issuer) refusal(a *exchange.Answer, doc document, q request) error {
 	code, text := i.Dialect.code(doc), i.Dialect.words(doc)
 	e.Code, e.Description = q.clean(code), q.clean(text)
 	known := exchange.OAuthOutcome(code)
+	if code == dpop.UseNonce && q.key != nil {
+		known = evertoken.Unavailable // it changed twice while we asked; the newest is known for the next time
+	}
 	if v, ok := i.Dialect.verdict(a, code, text); ok {
 		e.Outcome = v
 	} else if known != evertoken.Ambiguous && !busy(a) {
 		e.Outcome = known
-	}
-	if e.Outcome != evertoken.Unavailable {
-		e.RetryAfter = 0
 	}
 	if code == "" {
 		e.Err = fmt.Errorf("oauth: answer of type %q, %d bytes, has neither a token nor an error code", typeOf(a), len(a.Body))

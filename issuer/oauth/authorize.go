@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/evertoken/evertoken"
+	"github.com/evertoken/evertoken/internal/dpop"
 	"github.com/evertoken/evertoken/internal/exchange"
 	"github.com/evertoken/evertoken/internal/origin"
 )
@@ -60,6 +61,10 @@ func (i *Issuer) authorize(ctx context.Context, b Browser) (evertoken.Token, err
 		return evertoken.Token{}, misconfigured("Browser.Path does not begin with a slash")
 	}
 	v := &visit{issuer: i, path: or(b.Path, "/callback"), state: rand.Text(), verifier: rand.Text() + rand.Text(), answer: make(chan answer, 1)}
+	var err error
+	if v.key, err = i.newKey(); err != nil {
+		return evertoken.Token{}, err
+	}
 	stop, err := v.listen(ctx, or(b.Listen, "127.0.0.1:0"))
 	if err != nil {
 		return evertoken.Token{}, err
@@ -73,7 +78,7 @@ func (i *Issuer) authorize(ctx context.Context, b Browser) (evertoken.Token, err
 		if got.err != nil {
 			return evertoken.Token{}, got.err
 		}
-		return i.tokenRequest(ctx, request{form: url.Values{
+		return i.tokenRequest(ctx, request{key: v.key, form: url.Values{
 			"grant_type": {"authorization_code"}, "code": {got.code}, "redirect_uri": {v.redirect}, "code_verifier": {v.verifier},
 		}})
 	case <-ctx.Done():
@@ -88,6 +93,7 @@ type visit struct {
 	redirect string // the URI that it comes back to
 	state    string // proof that it was sent by us
 	verifier string // RFC 7636, section 4.1
+	key      *dpop.Key
 	answer   chan answer
 }
 
@@ -144,6 +150,9 @@ func (v *visit) url() string {
 	q.Set("state", v.state)
 	q.Set("code_challenge", base64.RawURLEncoding.EncodeToString(challenge[:]))
 	q.Set("code_challenge_method", "S256")
+	if v.key != nil {
+		q.Set("dpop_jkt", v.key.Thumbprint()) // binds the code as well (RFC 9449, section 10)
+	}
 	if c := v.issuer.Client; c != nil && c.ClientID() != "" {
 		q.Set("client_id", c.ClientID())
 	}

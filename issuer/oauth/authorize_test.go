@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -49,7 +50,12 @@ func back(more string) func(url.Values) string {
 }
 
 func TestAuthorize(t *testing.T) {
-	for name, listen := range map[string]string{"IPv4": "", "localhost": "localhost:0"} {
+	places := map[string]string{"IPv4": "", "localhost": "localhost:0"}
+	if l, err := net.Listen("tcp", "[::1]:0"); err == nil { // not every machine has IPv6
+		_ = l.Close()
+		places["IPv6"] = "[::1]:0"
+	}
+	for name, listen := range places {
 		far := newFarEnd(t, reply("200 OK", typeJSON, grantedBody))
 		i := &Issuer{TokenURL: testToken, AuthURL: authURL, Client: must(Public("c"))(t), Transport: far.transport(),
 			Scope: []string{"openid", "offline_access"}, Params: url.Values{"prompt": {"consent"}}}
@@ -147,6 +153,28 @@ func TestAuthorizeAnswers(t *testing.T) {
 		var failed *evertoken.RefreshError
 		if tt.outcome != 0 && (!errors.As(err, &failed) || failed.Outcome != tt.outcome) {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.outcome)
+		}
+	}
+}
+
+// The person sees the page also when the sign-in is over before it has left.
+func TestAuthorizePageArrives(t *testing.T) {
+	for range 20 {
+		var pages []string
+		done := make(chan struct{})
+		i := &Issuer{TokenURL: testToken, AuthURL: authURL}
+		_, err := i.Authorize(t.Context(), Browser{Open: func(ctx context.Context, to string) error {
+			go func() {
+				defer close(done)
+				if err := visitor(t, &pages, back("error=access_denied"))(ctx, to); err != nil {
+					t.Error(err)
+				}
+			}()
+			return nil
+		}})
+		<-done
+		if err == nil || len(pages) != 1 || !strings.HasSuffix(pages[0], "</html>\n") {
+			t.Fatalf("%v, pages %q", err, pages)
 		}
 	}
 }

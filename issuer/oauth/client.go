@@ -114,7 +114,8 @@ func (c mutualTLS) hasCertificate(t *http.Transport) bool {
 type apiKey struct{ header, key string }
 
 // APIKey sends a key in a header, which a gateway in front of the server wants
-// in place of a client_id: Supabase's "apikey".
+// in place of a client_id: Supabase's "apikey". The key is for the token endpoint
+// alone; whether the API wants it too is a matter of the Base of the Config.
 func APIKey(header, key string) (ClientAuth, error) {
 	if textproto.TrimString(header) == "" || strings.ContainsAny(header, " :\r\n") {
 		return nil, errors.New("oauth: api key: this is no name of a header")

@@ -23,6 +23,13 @@
 // [evertoken.Client.SignIn]. So does x/oauth2, whose refresh token is all that a
 // program which moves here has to bring along.
 //
+// # Tokens bound to a key
+//
+// With [Issuer.DPoP] tokens are of no use to who steals them (RFC 9449). Requests
+// of the client, its HTTP and its Transport, carry a fresh proof each. Elsewhere
+// such a token is worthless. The key is kept in the store with the session, and
+// so whoever can read the store can use both.
+//
 // # Servers differ
 //
 // What a server does in its own way is data: a [Dialect]. The zero Dialect is

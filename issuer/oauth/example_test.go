@@ -164,7 +164,7 @@ func ExampleDialect() {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusConflict)
-		fmt.Fprint(w, `{"failure":{"code":"E17","text":"that token is gone"}}`)
+		_, _ = fmt.Fprint(w, `{"failure":{"code":"E17","text":"that token is gone"}}`)
 	}))
 	defer srv.Close()
 	issuer := &oauth.Issuer{TokenURL: srv.URL, Dialect: dialect}

@@ -115,9 +115,11 @@ func TestAssertionSays(t *testing.T) {
 	}
 }
 
-// JSON bodies and grants in the URL, as Supabase wants them.
+// JSON bodies and grants in the URL, as Supabase wants them; a second attempt is
+// no different from the first.
 func TestJSONRequests(t *testing.T) {
 	far := newFarEnd(t, reply("200 OK", typeJSON, grantedBody))
+	far.dialErr = errors.New("refused")
 	i := &Issuer{TokenURL: testToken + "?k=v", Transport: far.transport(), Dialect: Supabase(), Client: must(APIKey("apikey", "s3cret"))(t),
 		Grant: func(context.Context) (url.Values, error) {
 			return url.Values{"grant_type": {"password"}, "email": {"a@example.com"}, "tags": {"x", "y"}}, nil

@@ -15,6 +15,7 @@ import (
 	"github.com/benbjohnson/clock"
 
 	"github.com/evertoken/evertoken"
+	"github.com/evertoken/evertoken/internal/dpop"
 	"github.com/evertoken/evertoken/internal/exchange"
 	"github.com/evertoken/evertoken/internal/origin"
 )
@@ -68,6 +69,13 @@ type Issuer struct {
 	// Dialect is what the server does in its own way. Zero: as RFC 6749 says.
 	Dialect Dialect
 
+	// DPoP asks for tokens that are bound to a key (RFC 9449), so that whoever
+	// steals one cannot use it. Sign-in makes the key; it is kept with the session,
+	// as "dpop_key" in Token.Extra, and a session that has one is renewed with it
+	// whatever this field says. A server that answers with a bearer token is taken
+	// at its word.
+	DPoP bool
+
 	// Transport has the proxy, the certificates and the dialer to use; it is
 	// copied. Nil means as http.DefaultTransport.
 	Transport *http.Transport
@@ -75,10 +83,12 @@ type Issuer struct {
 	// Clock is for tests: the one of the Config. Nil means the machine's.
 	Clock evertoken.Clock
 
-	once  sync.Once
-	http  *exchange.Client
-	clock evertoken.Clock
-	fault error
+	once   sync.Once
+	http   *exchange.Client
+	clock  evertoken.Clock
+	fault  error
+	keys   dpop.Keyring
+	nonces dpop.Nonces
 }
 
 var _ evertoken.Issuer = (*Issuer)(nil)
@@ -185,8 +195,9 @@ func merged(old, fresh map[string]string) map[string]string {
 	return all
 }
 
-// Revoke ends t's session at the server (RFC 7009). Without a RevocationURL it
-// does nothing.
+// Revoke ends t's session at the server (RFC 7009): by its refresh token, whose
+// end is that of the access token too (section 2.1), or by the access token if
+// that is all there is. Without a RevocationURL it does nothing.
 func (i *Issuer) Revoke(ctx context.Context, t evertoken.Token) error {
 	if err := i.Validate(); err != nil || i.RevocationURL == "" {
 		return err

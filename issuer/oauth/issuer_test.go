@@ -38,7 +38,7 @@ func TestRefreshAnswers(t *testing.T) {
 		{"the same one again", reply("200 OK", typeJSON, `{"access_token":"a","token_type":"bEaReR","refresh_token":"`+oldRefresh+`"}`), ok,
 			evertoken.Token{AccessToken: "a", TokenType: "Bearer", RefreshToken: oldRefresh}, ""},
 		{"no type", reply("200 OK", typeJSON, `{"access_token":"a"}`), ok, evertoken.Token{AccessToken: "a"}, ""},
-		{"dpop", reply("200 OK", typeJSON, `{"access_token":"a","token_type":"dpop"}`), ok, evertoken.Token{AccessToken: "a", TokenType: "DPoP"}, ""},
+		{"dpop", reply("200 OK", typeJSON, `{"access_token":"a","token_type":"dpop"}`), evertoken.Misconfigured, evertoken.Token{}, "set Issuer.DPoP"},
 		{"lifetime is a string", reply("200 OK", typeJSON, `{"access_token":"a","expires_in":"3599"}`), ok,
 			evertoken.Token{AccessToken: "a", Expiry: now.Add(3599 * time.Second)}, ""},
 		{"lifetime is a float", reply("200 OK", typeJSON, `{"access_token":"a","expires_in":3.6e3}`), ok,
@@ -116,6 +116,24 @@ func TestRefreshAnswers(t *testing.T) {
 				t.Fatalf("got %v with %+v, want %v that says %q", err, got, tt.outcome, tt.says)
 			}
 		})
+	}
+}
+
+// An instant is by the server's clock, and so is the date of the answer: what is
+// between them is the lifetime, whatever the client's clock says.
+func TestInstantOfAnotherClock(t *testing.T) {
+	mock, now := at()
+	body := fmt.Sprintf(`{"access_token":"a","expires_at":%d}`, now.Add(time.Minute).Unix())
+	mock.Add(time.Hour)
+	for want, raw := range map[time.Duration]string{
+		time.Minute:       reply("200 OK", typeJSON, body),
+		-59 * time.Minute: strings.Replace(reply("200 OK", typeJSON, body), "Date:", "X-Date:", 1), // nothing better is known
+	} {
+		i := &Issuer{TokenURL: testToken, Transport: newFarEnd(t, raw).transport(), Clock: mock}
+		got, err := i.Refresh(t.Context(), evertoken.Token{RefreshToken: oldRefresh})
+		if err != nil || got.Expiry.Sub(mock.Now()) != want {
+			t.Errorf("%v left, %v; want %v", got.Expiry.Sub(mock.Now()), err, want)
+		}
 	}
 }
 

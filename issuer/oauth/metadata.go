@@ -14,7 +14,9 @@ import (
 )
 
 // Metadata is what a server publishes about itself (RFC 8414, section 2): the
-// part of it that matters here.
+// part of it that matters here. What it does not mention is empty; by the RFC a
+// server without Grants has the authorization code, and one without ClientAuths
+// takes client_secret_basic.
 type Metadata struct {
 	IssuerURL         string    `json:"issuer"`
 	AuthURL           string    `json:"authorization_endpoint"`

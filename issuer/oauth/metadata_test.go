@@ -64,7 +64,8 @@ func TestDiscover(t *testing.T) {
 				}
 				return
 			}
-			if failure(t, err); m != nil || !strings.Contains(err.Error(), tt.says) {
+			_ = failure(t, err)
+			if m != nil || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("%v, want %q", err, tt.says)
 			}
 		})

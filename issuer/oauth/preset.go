@@ -12,8 +12,8 @@ func Presets() []Dialect {
 	return []Dialect{Hydra(), OIDCProvider(), Zitadel(), Supabase(), PocketBase(), Dex(), Gitea(), Glewlwyd(), Directus(), GitHub()}
 }
 
-// Hydra is Ory Hydra: RFC 6749 to the letter. Set ReuseGrace to what its
-// operator set refresh_token_rotation.grace_period to; it has none by default.
+// Hydra is Ory Hydra: RFC 6749 to the letter. It has no grace by default; set
+// ReuseGrace if its operator has configured one for rotated refresh tokens.
 func Hydra() Dialect { return Dialect{Name: "hydra"} }
 
 // OIDCProvider is the oidc-provider of Node: RFC 6749 to the letter, and no grace.
@@ -83,7 +83,7 @@ func Dex() Dialect {
 	}}
 }
 
-// Gitea, and Forgejo, say unauthorized_client of a dead refresh token.
+// Gitea says unauthorized_client of a dead refresh token; so does Forgejo.
 func Gitea() Dialect {
 	return Dialect{Name: "gitea", Verdicts: []Verdict{
 		{Status: http.StatusBadRequest, Code: "unauthorized_client", Text: "unable to parse refresh token", Outcome: evertoken.Rejected},

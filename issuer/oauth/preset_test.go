@@ -24,6 +24,7 @@ func TestPresetsThatAreNotRecorded(t *testing.T) {
 		{"dex: expired", Dex(), json("400 Bad", invalid+`Refresh token expired."}`), rejected},
 		{"dex: another client's", Dex(), json("400 Bad", `{"error":"invalid_grant","error_description":"`+claimed+`"}`), rejected},
 		{"dex: bad request", Dex(), json("400 Bad", invalid+`No refresh token is found in request."}`), wrongSetup},
+		{"dex: the words with another status", Dex(), json("403 No", invalid+`Refresh token expired."}`), wrongSetup},
 		{"dex: broken", Dex(), json("500 Oops", `{"error":"server_error"}`), unavailable},
 		{"gitea: used", Gitea(), json("400 Bad", `{"error":"unauthorized_client","error_description":"token was already used"}`), rejected},
 		{"gitea: expired", Gitea(), json("400 Bad", `{"error":"unauthorized_client","error_description":"unable to parse refresh token"}`), rejected},

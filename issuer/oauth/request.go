@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/evertoken/evertoken"
+	"github.com/evertoken/evertoken/internal/dpop"
 	"github.com/evertoken/evertoken/internal/exchange"
 )
 
@@ -19,6 +20,7 @@ type request struct {
 	form     url.Values      // the parameters, without what proves who sends them
 	session  evertoken.Token // what it is about; zero for a first token
 	bearer   bool            // session's access token is the proof, and the client needs none
+	key      *dpop.Key       // what the token is to be bound to; nil: to nothing
 }
 
 // tokenRequest asks for a token. The lifetime counts from before the request.
@@ -26,12 +28,19 @@ func (i *Issuer) tokenRequest(ctx context.Context, q request) (evertoken.Token, 
 	if err := i.Validate(); err != nil {
 		return evertoken.Token{}, err
 	}
+	if err := i.bind(&q); err != nil {
+		return evertoken.Token{}, err
+	}
 	sent := i.clock.Now()
 	a, err := i.send(ctx, q)
 	if err != nil {
 		return evertoken.Token{}, err
 	}
-	return i.token(a, q, sent)
+	t, err := i.token(a, q, sent)
+	if err != nil {
+		return t, err
+	}
+	return i.bound(t, q)
 }
 
 // send brings a request to the server and the answer back. The fields have been
@@ -45,7 +54,13 @@ func (i *Issuer) send(ctx context.Context, q request) (*exchange.Answer, error) 
 		return nil, misconfigured("oauth: the endpoint is not a URL")
 	}
 	r.Header.Set("Accept", "application/json")
-	return i.http.Send(r, func(r *http.Request) error { return i.finish(r, q) })
+	attempt := func() (*exchange.Answer, error) {
+		return i.http.Send(r, func(r *http.Request) error { return i.finish(r, q) })
+	}
+	if q.key == nil {
+		return attempt()
+	}
+	return i.withNonce(r, attempt)
 }
 
 // finish makes one attempt's request ready for the wire. This is the one place
@@ -56,6 +71,8 @@ func (i *Issuer) finish(r *http.Request, q request) error {
 	form := url.Values{}
 	maps.Copy(form, q.form)
 	switch {
+	case q.bearer && dpop.Bound(q.session):
+		return misconfigured("oauth: the session's token is of type DPoP, and this request would send it as a bearer's")
 	case q.bearer:
 		r.Header.Set("Authorization", "Bearer "+q.session.AccessToken)
 	case i.Client != nil:
@@ -63,7 +80,10 @@ func (i *Issuer) finish(r *http.Request, q request) error {
 			return err
 		}
 	}
-	return i.Dialect.encode(r, form)
+	if err := i.Dialect.encode(r, form); err != nil || q.key == nil {
+		return err
+	}
+	return i.prove(r, q.key)
 }
 
 // secrets are the parameters that a server's words must not repeat.
