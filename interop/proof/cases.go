@@ -103,7 +103,7 @@ func (n *session) force(ctx context.Context, times int) error {
 // wire and, where it tells, by the server's own word.
 func (t *trial) spentOnce(refused int64, all []tap.Renewal) error {
 	if refused > 0 {
-		t.say("%d answered 401 and sent again with the new token", refused)
+		t.say("%d of the requests were answered 401 and sent again", refused)
 	}
 	for _, r := range all {
 		if !r.Again && r.Status != 200 {
@@ -261,6 +261,38 @@ func wrongSecret(ctx context.Context, t *trial) error {
 	}
 	t.say("renewed with the right secret")
 	return nil
+}
+
+// dpop has tokens bound to a key, at a server that wants its nonce in each proof.
+// The key goes with the stored session.
+func dpop(ctx context.Context, t *trial) error {
+	const want = 10
+	o := options{clientID: "proven", dpop: true, store: t.store(), interval: often}
+	var all []tap.Renewal
+	var refused int64
+	var asked int
+	for _, start := range []func(context.Context, options) (*session, error){t.signedIn, t.open} {
+		n, err := start(ctx, o)
+		if err != nil {
+			return err
+		}
+		token, err := n.Token(ctx)
+		if err == nil && token.TokenType != "DPoP" {
+			err = fmt.Errorf("the token is of type %q", token.TokenType)
+		}
+		l := n.load(ctx)
+		err = errors.Join(err, t.renew(ctx, n, want), l.end(), n.Close())
+		if err != nil {
+			return err
+		}
+		t.say("%v", l)
+		all, refused, asked = append(all, n.tap.Renewals()...), refused+n.base.refused.Load(), asked+n.tap.NoncesWanted()
+	}
+	if refused == 0 || asked == 0 {
+		return fmt.Errorf("a nonce was asked for %d times by the API and %d times by the token endpoint: it is not mandatory", refused, asked)
+	}
+	t.say("restarted once, with the key from the store; %d renewals; a nonce asked for %d times by the token endpoint", len(all), asked)
+	return t.spentOnce(refused, all)
 }
 
 // device signs a person in who types a code somewhere else.

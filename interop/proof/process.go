@@ -89,6 +89,16 @@ func (p *process) tail() string {
 	return strings.Join(p.last, "\n")
 }
 
+// gone is an error of a program that has ended by itself.
+func (p *process) gone() error {
+	select {
+	case <-p.ended:
+		return fmt.Errorf("%s ended (%v); it said:\n%s", p.cmd.Path, p.cmd.ProcessState, p.tail())
+	default:
+		return nil
+	}
+}
+
 // stop asks the program to end, and insists after a while.
 func (p *process) stop() error {
 	const patience = 10 * time.Second

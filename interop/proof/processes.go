@@ -103,6 +103,9 @@ func (t *trial) renewTogether(ctx context.Context, children []*process, want int
 			if c.said("renewed")+c.said("adopted") > 0 {
 				involved++
 			}
+			if err := c.gone(); err != nil {
+				return err
+			}
 		}
 		if renewed >= want && involved == len(children) {
 			return nil
@@ -125,12 +128,7 @@ func (p *process) order(ctx context.Context) error {
 		return err
 	}
 	for p.said("done") == before {
-		select {
-		case <-p.ended:
-			return fmt.Errorf("a process ended early; it said:\n%s", p.tail())
-		default:
-		}
-		if err := pause(ctx, between); err != nil {
+		if err := errors.Join(p.gone(), pause(ctx, between)); err != nil {
 			return err
 		}
 	}

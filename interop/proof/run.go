@@ -110,7 +110,7 @@ func (k kind) cases() []proofCase {
 		{"a report of a server never seen", reportOnReal},
 	}
 	if k.name == "oidc-provider" {
-		all = append(all, proofCase{"device grant", device})
+		all = append(all, proofCase{"DPoP with mandatory nonces", dpop}, proofCase{"device grant", device})
 	}
 	return all
 }

@@ -128,10 +128,8 @@ func (s *server) start(ctx context.Context) error {
 		if err == nil {
 			return c.Close()
 		}
-		select {
-		case <-s.ended:
-			return fmt.Errorf("%s ended: %v; it said:\n%s", s.name, s.cmd.ProcessState, s.tail())
-		default:
+		if err := s.gone(); err != nil {
+			return err
 		}
 		if pause(limit, between) != nil {
 			return errors.Join(fmt.Errorf("%s: no connection after %v: %w", s.name, patience, err), s.stop())

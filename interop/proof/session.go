@@ -30,6 +30,7 @@ type session struct {
 type options struct {
 	clientID string
 	secret   string // empty: as registered
+	dpop     bool
 	store    storage.Store
 	interval time.Duration // of checks; zero: a minute
 	window   time.Duration // zero: 5 min
@@ -45,6 +46,7 @@ func (s *server) open(ctx context.Context, o options) (*session, error) {
 	if n.issuer, err = s.newIssuer(ctx, o.clientID, o.secret, n.tap); err != nil {
 		return nil, err
 	}
+	n.issuer.DPoP = o.dpop
 	n.Client, err = evertoken.New(ctx, evertoken.Config{
 		Issuer: n.issuer, Store: o.store, Base: n.base, OnEvent: n.seen.note,
 		CheckInterval: o.interval, ExpiryWindow: o.window, Logger: slog.New(slog.DiscardHandler),

@@ -146,11 +146,24 @@ func (t *Tap) Renewals() []Renewal {
 	for _, x := range t.Exchanges() {
 		if token := x.form().Get("refresh_token"); token != "" {
 			a, _ := x.Answer()
-			all = append(all, Renewal{sha256.Sum256([]byte(token)), a.Status, bytes.Contains(a.Body, []byte(`"use_dpop_nonce"`))})
+			all = append(all, Renewal{sha256.Sum256([]byte(token)), a.Status, a.wantsNonce()})
 		}
 	}
 	return all
 }
+
+// NoncesWanted counts the answers that ask for a nonce (RFC 9449, section 8).
+func (t *Tap) NoncesWanted() int {
+	n := 0
+	for _, x := range t.Exchanges() {
+		if a, _ := x.Answer(); a.wantsNonce() {
+			n++
+		}
+	}
+	return n
+}
+
+func (a Answer) wantsNonce() bool { return bytes.Contains(a.Body, []byte(`"use_dpop_nonce"`)) }
 
 // form is what was sent; empty for anything but a form that went out whole.
 func (x Exchange) form() url.Values {

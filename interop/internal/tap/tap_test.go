@@ -38,6 +38,9 @@ func TestRenewals(t *testing.T) {
 			if got[0].Digest != got[3].Digest || got[0].Digest == got[1].Digest {
 				t.Error("digests are not of the tokens")
 			}
+			if n := tap.NoncesWanted(); n != 1 {
+				t.Errorf("nonces wanted: %d, want 1", n)
+			}
 			if n := SpentTwice(got[:3]); n != 0 {
 				t.Errorf("a proof that was asked for again counts: %d", n)
 			}
