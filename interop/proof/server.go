@@ -44,7 +44,7 @@ type programs struct {
 }
 
 // accessSeconds is how long the access tokens of oidc-provider live.
-const accessSeconds = 4
+const accessSeconds = 5
 
 func (p programs) kinds() []kind { return []kind{p.oidcProviderKind(), p.zitadelKind()} }
 
