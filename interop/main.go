@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	c.Warn = func(text string) { fmt.Fprintln(stderr, "interop: warning:", text) }
+	c.Warn = func(text string) { _, _ = fmt.Fprintln(stderr, "interop: warning:", text) }
 	if c.Token, err = from.read(); err != nil {
 		return err
 	}

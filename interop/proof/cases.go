@@ -39,6 +39,15 @@ func (t *trial) renew(ctx context.Context, n *session, times int) error {
 	return err
 }
 
+// sayHow tells what makes the renewals of a busy session.
+func (t *trial) sayHow() {
+	if t.fixed {
+		t.say("tokens live for 5 min there; instead: renewals forced by Client.Refresh")
+		return
+	}
+	t.say("in the background, tokens of %d s", accessSeconds)
+}
+
 // forcedEvery is how far apart forced renewals are.
 const forcedEvery = 200 * time.Millisecond
 
@@ -70,10 +79,9 @@ func renewals(ctx context.Context, t *trial) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
-	if t.fixed {
-		t.say("tokens live for 5 min there: forced by Client.Refresh")
-	} else {
-		t.say("in the background, tokens of %d s", accessSeconds)
+	t.sayHow()
+	if t.asks != "" {
+		t.say("its userinfo says 403 of a token that a renewal has ended; instead: an API of ours that asks its introspection")
 	}
 	began := time.Now()
 	l := n.load(ctx)
@@ -140,6 +148,7 @@ func restart(ctx context.Context, t *trial) error {
 		}
 		all, requests, refused = append(all, n.tap.Renewals()...), requests+l.Requests, refused+n.base.refused.Load()
 	}
+	t.sayHow()
 	t.say("2 restarts, %d renewals, %d requests, 0 failed", len(all), requests)
 	return t.spentOnce(refused, all)
 }

@@ -154,6 +154,7 @@ func (t *trial) judge(children []*process, took time.Duration, all []tap.Renewal
 		all, requests, refused = append(all, r.Renewals...), requests+r.Requests, refused+r.Refused
 		shares = append(shares, len(r.Renewals))
 	}
+	t.sayHow()
 	t.say("renewals by process: %v in %v", shares, took.Round(time.Second))
 	t.say("%d requests, 0 failed", requests)
 	return t.spentOnce(refused, all)

@@ -74,7 +74,7 @@ func reportOnMatching(ctx context.Context, t *trial) error {
 	return t.inquire(ctx, inquiry{i.TokenURL, "", "", token, map[string]string{
 		"dead token": "400 invalid_grant", "rotation": "yes", "reuse": "refused at once: 400 invalid_grant",
 		"family": "reuse ends the session", "preset": "the zero Dialect (so do", "honoured": "refused with 401 after",
-		"lifetime": "3s by the answer; they are JWTs whose exp - iat is 3s (+0s)",
+		"lifetime": "3s by the answer; they are JWTs whose exp - iat is 3s",
 	}})
 }
 

@@ -39,7 +39,7 @@ func printTable(w io.Writer, rows []row) {
 		name, server = max(name, len(r.name)), max(server, len(r.server))
 	}
 	line := func(a, b, c, d string) {
-		fmt.Fprintf(w, "%-*s  %-*s  %-6s  %s\n", name, a, server, b, c, d)
+		_, _ = fmt.Fprintf(w, "%-*s  %-*s  %-6s  %s\n", name, a, server, b, c, d)
 	}
 	line("case", "server", "result", "figures")
 	for _, r := range rows {

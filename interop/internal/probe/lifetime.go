@@ -51,7 +51,7 @@ func (p *prober) tellLifetime(s *sample) {
 		life := time.Duration((c.Exp - c.Iat) * float64(time.Second))
 		says += fmt.Sprintf("; they are JWTs whose exp - iat is %v", life)
 		if !t.Expiry.IsZero() {
-			says += fmt.Sprintf(" (%+v)", life-t.Expiry.Sub(t.IssuedAt).Round(time.Second))
+			says += agreement(life - t.Expiry.Sub(t.IssuedAt).Round(time.Second))
 		}
 	}
 	p.report.add("lifetime", "%s", says)
@@ -59,6 +59,17 @@ func (p *prober) tellLifetime(s *sample) {
 		p.report.add("clock", "%s", clockSkew(date, s.began))
 	}
 	p.report.add("token type", "%s", orNone(t.TokenType))
+}
+
+// agreement compares a JWT's own lifetime with the one beside it.
+func agreement(more time.Duration) string {
+	switch {
+	case more > 0:
+		return fmt.Sprintf(", %v more than the answer says", more)
+	case more < 0:
+		return fmt.Sprintf(", %v less than the answer says", -more)
+	}
+	return ", as the answer says"
 }
 
 // clockSkew compares a Date, which is cut to seconds, with our own clock.
