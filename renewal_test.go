@@ -303,6 +303,23 @@ func TestLeaseLostWhileDialing(t *testing.T) {
 	})
 }
 
+// Who was frozen with a lease just acquired finds out that it is gone before
+// anything else: the store is asked to extend it first.
+func TestLeaseLostBeforeItWasUsed(t *testing.T) {
+	s := newLapsingStore()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		w.signIn()
+		s.breaks("extend")
+		if err := w.client.Refresh(t.Context()); !errors.Is(err, errDisk) {
+			t.Errorf("Refresh = %v, want the store's error", err)
+		}
+		w.wantCalls(0)
+		if !w.leaseFree() {
+			t.Error("the lease was kept")
+		}
+	})
+}
+
 // A store that fails while the token is alive stops the sending. At the token's
 // end it does not, where nobody else can be sending.
 func TestSendingWithoutTheStore(t *testing.T) {

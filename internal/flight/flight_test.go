@@ -76,13 +76,24 @@ func TestGuard(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests++ }))
 	defer srv.Close()
 	for name, tt := range map[string]struct {
-		frozen time.Duration
-		sent   bool
-	}{"within two thirds": {10 * time.Second, true}, "after": {10*time.Second + 1, false}} {
+		confirmed bool
+		frozen    time.Duration
+		sent      bool
+	}{
+		"within two thirds": {true, 10 * time.Second, true},
+		"after":             {true, 10*time.Second + 1, false},
+		"never confirmed":   {false, 0, false},
+	} {
 		requests = 0
 		mock := clock.NewMock()
 		dialing, dial := make(chan struct{}), make(chan struct{})
-		plan := Plan{Clock: mock, Right: Hold(&lease{fails: true}, 15*time.Second, mock), Patience: time.Hour}
+		held := &lease{}
+		right := Hold(held, 15*time.Second, mock)
+		if tt.confirmed && right.Extend(t.Context()) != nil {
+			t.Fatal("not extended")
+		}
+		held.fails = true
+		plan := Plan{Clock: mock, Right: right, Patience: time.Hour}
 		go func() {
 			<-dialing
 			mock.Add(tt.frozen)
