@@ -27,7 +27,7 @@ func TestBadStarts(t *testing.T) {
 		{[]string{"-check", "-1s", "-dir", dir}, "p", "evertoken: bad Config: CheckInterval is negative: -1s"},
 		{[]string{"-dir", dir}, "", "nobody is signed in, and EVERTOKEN_PASSWORD is not set"},
 		{[]string{"-dir", file}, "p", "evertoken: store: load: storage: file: mkdir "},
-		{[]string{"-server", "http://example.com", "-dir", dir}, "p", "evertoken: bad Config: "},
+		{[]string{"-server", "http://example.com", "-dir", dir}, "p", "evertoken: bad Config: Issuer: lightnap: BaseURL http://example.com: only https"},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // for one that does start
 		err := run(ctx, c.args, c.password, slog.New(slog.DiscardHandler))
