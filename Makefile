@@ -57,8 +57,8 @@ $(ZITADEL):
 		github.com/zitadel/oidc/v3/example/server@$(ZITADEL_VERSION)
 
 $(NODE_MODULES): interop/oidc-provider/package-lock.json
-	@node -e 'const [a, b] = process.versions.node.split("."); if (a < 20 || a == 20 && b < 12) { \
-		console.error("make interop: this Node is " + process.versions.node + ", older than 20.12"); process.exit(1) }'
+	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(a < 20 || a == 20 && b < 12 ? 1 : 0)' || \
+		{ echo "make interop: this Node is older than 20.12"; exit 1; }
 	cd interop/oidc-provider && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 

@@ -269,11 +269,11 @@ func (c *Client) wait(ctx context.Context, w *wish) error {
 func (c *Client) replace(ctx context.Context, refused *snapshot) *snapshot {
 	s := c.session.served.Load()
 	if s.sameToken(refused) {
-		cause, about := causeRefused, refused
+		cause := causeRefused
 		if !s.alive(wall(c.cfg.Clock)) {
-			cause, about = "", nil // it came too late: that says nothing against the next one
+			cause = "" // it came too late: that says nothing against the next one
 		}
-		if w := c.loop.ask(cause, about); w != nil && c.wait(ctx, w) != nil {
+		if c.wait(ctx, c.loop.ask(cause, refused)) != nil {
 			return nil
 		}
 		s = c.session.served.Load()

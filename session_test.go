@@ -3,6 +3,7 @@ package evertoken
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -192,6 +193,26 @@ func TestRefusedTokenOfAnotherSignIn(t *testing.T) {
 		if s := w.client.replace(t.Context(), refused); s != nil {
 			t.Fatal("a request of one user would be replayed as another")
 		}
+	})
+}
+
+// A server that refuses what another process has replaced is no reason to renew:
+// the newer token is in the record, however often that happens.
+func TestRefusedTokenThatWasReplacedElsewhere(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		for n := range 5 {
+			refused := w.client.session.served.Load()
+			w.change(func(r record.Record) record.Record {
+				r.Tokens.AccessToken = fmt.Sprintf("elsewhere-%d", n)
+				return r.Next(r.Tokens, causeDue)
+			})
+			s := w.client.replace(t.Context(), refused)
+			if s == nil || s.Tokens.AccessToken != fmt.Sprintf("elsewhere-%d", n) {
+				t.Fatalf("replacement %d: %v", n+1, s)
+			}
+		}
+		w.wantCalls(0)
 	})
 }
 
