@@ -828,5 +828,8 @@ func TestRefusedTokens(t *testing.T) {
 			w.pass(10*time.Second, 10*time.Second)
 		}
 		w.wantCalls(1) // the renewed token was made by a 401: it starts no other
+		if got := requests.Load(); got != 102 {
+			t.Errorf("%d requests: some were sent again with the same token", got)
+		}
 	})
 }
