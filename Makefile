@@ -13,7 +13,7 @@ ZITADEL         = .tools/zitadel-oidc-$(ZITADEL_VERSION)/server
 NODE_MODULES    = interop/oidc-provider/node_modules/.package-lock.json
 INTEROP         = .tools/interop
 
-.PHONY: test lint fuzz cover interop
+.PHONY: test lint fuzz cover torture interop
 
 # Building runtime/cgo for the race detector is the honest question whether it
 # works here: it needs cgo, a C compiler, its headers, and a platform that has it.
@@ -57,8 +57,8 @@ $(ZITADEL):
 		github.com/zitadel/oidc/v3/example/server@$(ZITADEL_VERSION)
 
 $(NODE_MODULES): interop/oidc-provider/package-lock.json
-	@node -e 'const [a, b] = process.versions.node.split("."); if (a < 20 || a == 20 && b < 12) { \
-		console.error("make interop: this Node is " + process.versions.node + ", older than 20.12"); process.exit(1) }'
+	@node -e 'const [a, b] = process.versions.node.split("."); process.exit(a < 20 || a == 20 && b < 12 ? 1 : 0)' || \
+		{ echo "make interop: this Node is older than 20.12"; exit 1; }
 	cd interop/oidc-provider && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
@@ -72,3 +72,9 @@ cover:
 	@go tool cover -func=coverage.out | awk -v min=$(COVER_MIN) \
 		'/^total:/ { print "root package: " $$3; ok = $$3 + 0 >= min } \
 		END { if (!ok) { print "make cover: less than " min "%"; exit 1 } }'
+
+# Six processes on one session, killed and frozen, on every store, whose server is
+# killed as well: until each has made so many renewals.
+RENEWALS = 2000
+torture:
+	cd examples/fleet && GOWORK=off EVERTOKEN_REQUIRE_SERVERS=1 go test -run Torture -v -timeout 90m . -args -renewals $(RENEWALS)

@@ -94,6 +94,13 @@ func (c *Config) complete() error {
 	if c.Issuer == nil {
 		fault("Issuer is missing")
 	}
+	bad := c.Issuer == nil
+	if v, ok := c.Issuer.(interface{ Validate() error }); ok {
+		if err := v.Validate(); err != nil {
+			bad = true
+			fault("Issuer: %v", err)
+		}
+	}
 	if c.CheckInterval < 0 {
 		fault("CheckInterval is negative: %v", c.CheckInterval)
 	}
@@ -106,7 +113,7 @@ func (c *Config) complete() error {
 	if own, ok := c.Issuer.(interface{ Origins() []string }); ok && c.Origins == nil {
 		c.Origins = own.Origins()
 	}
-	if len(c.Origins) == 0 {
+	if len(c.Origins) == 0 && !bad {
 		fault("Origins is empty and the Issuer names none")
 	}
 	for i, o := range c.Origins {
@@ -262,7 +269,11 @@ func (c *Client) wait(ctx context.Context, w *wish) error {
 func (c *Client) replace(ctx context.Context, refused *snapshot) *snapshot {
 	s := c.session.served.Load()
 	if s.sameToken(refused) {
-		if w := c.loop.ask(causeRefused, refused); w != nil && c.wait(ctx, w) != nil {
+		cause := causeRefused
+		if !s.alive(wall(c.cfg.Clock)) {
+			cause = "" // it came too late: that says nothing against the next one
+		}
+		if c.wait(ctx, c.loop.ask(cause, refused)) != nil {
 			return nil
 		}
 		s = c.session.served.Load()
@@ -298,17 +309,16 @@ func (c *Client) SignIn(ctx context.Context, t Token) error {
 	if err != nil {
 		return fmt.Errorf("evertoken: sign in: %w", err)
 	}
-	c.board.show(n, true, 0, nil)
+	c.board.show(c.session.known.Load(), c.session.settled(), 0, nil)
 	c.loop.poke()
 	return nil
 }
 
 // SignOut ends the session: in the store first, then at the issuer, if it can
-// revoke. The error tells which of the two failed. The client is signed out in any
-// case, unless ctx ends while another step with the store is under way; a
+// revoke. The error tells which of the two failed. The client is signed out in
+// any case, unless ctx ends while another step with the store is under way; a
 // revocation that failed is tried again with each check, for an hour or until
-// Close. Login is not called
-// again before SignIn or a new client.
+// Close. Login is not called again before SignIn or a new client.
 func (c *Client) SignOut(ctx context.Context) error {
 	if c.loop.ctx.Err() != nil {
 		return ErrClosed
@@ -368,7 +378,7 @@ func (c *Client) Status() Status { return c.board.read() }
 // more than once and from several goroutines, but not from OnEvent.
 func (c *Client) Close() error {
 	err := c.loop.halt()
-	c.session.served.Store(&snapshot{err: ErrClosed})
+	c.session.serve(&snapshot{err: ErrClosed})
 	c.board.change(func(s *Status) { s.State, s.NextCheck = Closed, time.Time{} })
 	c.board.close()
 	return err

@@ -9,11 +9,13 @@ import (
 )
 
 // An Issuer renews tokens: it is the client's side of an authorization server.
-// Package issuer/lightnap has one; any type with this method will do.
+// Packages issuer/lightnap and issuer/oauth have one each; any type with this
+// method will do.
 //
 // An Issuer is safe for concurrent use and keeps no session of its own. Its
 // optional methods are:
 //
+//	Validate() error                           // what is wrong with its fields, for New to tell
 //	Revoke(ctx context.Context, t Token) error // end the session at the server; used by SignOut
 //	Origins() []string                         // where tokens may go if Config.Origins is nil
 //	ReuseGrace() time.Duration                 // how long a spent refresh token is still accepted
@@ -27,7 +29,8 @@ type Issuer interface {
 	//
 	// An empty RefreshToken in the result keeps the old one. Beside an error, a
 	// non-empty RefreshToken is the newest that is known (a truncated answer may
-	// still have delivered it): it is saved, and the next attempt uses it.
+	// still have delivered it): it is saved, with Extra unless that is nil, and
+	// the next attempt uses it.
 	//
 	// A failure is a [*RefreshError]. Any other error is taken as [Ambiguous],
 	// and so is a result without error and without AccessToken.

@@ -72,8 +72,9 @@ type wish struct {
 	err   error
 }
 
-// ask makes a wish, or joins one. Its cause and about may be empty. It is nil if
-// a server refused the token and it is too early for another renewal.
+// ask makes a wish, or joins one. Its cause and about may be empty. Where a server
+// refused the token and it is too early for another renewal, the wish is merely to
+// look at the record: another process may have made a newer one.
 func (r *refresher) ask(cause string, about *snapshot) *wish {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,7 +85,7 @@ func (r *refresher) ask(cause string, about *snapshot) *wish {
 			}
 		}
 		if !r.gate.pass(wall(r.clock), r.sched.interval, about) {
-			return nil
+			cause = ""
 		}
 	}
 	if r.wish == nil {
@@ -312,8 +313,8 @@ func (r *refresher) nextLook() (at time.Time, check bool) {
 	if r.held != nil {
 		look = earliest(look, now.Add(r.held.Beat()))
 	}
-	if r.grace > 0 && r.shared() != nil && s.active() && r.sched.due(now, s.life) {
-		look = earliest(look, now.Add(r.grace/5))
+	if r.grace > 0 && r.shared() != nil && s.active() {
+		look = earliest(look, latest(now, r.sched.opens(s.life)).Add(r.grace/5))
 	}
 	return look, look.Equal(at)
 }

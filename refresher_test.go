@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,6 +32,7 @@ type farIssuer struct {
 	sent    []string    // the refresh tokens, in order
 	at      []time.Time // when
 	revoked []string
+	refusal error // what Revoke returns
 	minted  int
 }
 
@@ -67,7 +69,14 @@ func (f *farIssuer) Revoke(_ context.Context, t Token) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.revoked = append(f.revoked, t.RefreshToken)
-	return nil
+	return f.refusal
+}
+
+// revocations lists the refresh tokens that were to be revoked, in order.
+func (f *farIssuer) revocations() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return strings.Join(f.revoked, " ")
 }
 
 func (f *farIssuer) Origins() []string { return []string{"https://api.example.com"} }
@@ -84,6 +93,14 @@ func (f *farIssuer) then(answers ...func(context.Context, Token) (Token, error))
 	f.script = append(f.script, answers...)
 }
 
+// after answers with a new token once proceed is closed, whatever happens meanwhile.
+func (f *farIssuer) after(proceed <-chan struct{}) func(context.Context, Token) (Token, error) {
+	return func(context.Context, Token) (Token, error) {
+		<-proceed
+		return f.mint(), nil
+	}
+}
+
 func fails(err error) func(context.Context, Token) (Token, error) {
 	return func(context.Context, Token) (Token, error) { return Token{}, err }
 }
@@ -96,6 +113,7 @@ type world struct {
 	store  storage.Store
 	client *Client
 	cfg    Config
+	draw   float64 // what the random source always draws
 	events []Event
 	mu     sync.Mutex
 }
@@ -117,7 +135,9 @@ func inWorld(t *testing.T, lifetime time.Duration, change func(*Config), f func(
 		if change != nil {
 			change(&w.cfg)
 		}
+		w.store = w.cfg.Store
 		w.open()
+		synctest.Wait() // the loop sleeps; what wakes it is the test's doing
 		defer func() {
 			if err := w.client.Close(); err != nil {
 				t.Errorf("Close: %v", err)
@@ -129,7 +149,7 @@ func inWorld(t *testing.T, lifetime time.Duration, change func(*Config), f func(
 
 func (w *world) open() {
 	w.t.Helper()
-	c, err := newClient(w.t.Context(), w.cfg, func() float64 { return 0 })
+	c, err := newClient(w.t.Context(), w.cfg, func() float64 { return w.draw })
 	if err != nil {
 		w.t.Fatalf("New: %v", err)
 	}
@@ -166,9 +186,37 @@ func (w *world) count(k Kind) (n int) {
 	return n
 }
 
+// told lists the events so far, in order.
+func (w *world) told() string {
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var kinds []string
+	for _, e := range w.events {
+		kinds = append(kinds, string(e.Kind))
+	}
+	return strings.Join(kinds, ", ")
+}
+
+// last is the newest event of a kind.
+func (w *world) last(k Kind) (last Event) {
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events {
+		if e.Kind == k {
+			last = e
+		}
+	}
+	return last
+}
+
+// wantToken asks for the token as a request does, for a minute at most.
 func (w *world) wantToken(access string) {
 	w.t.Helper()
-	got, err := w.client.Token(w.t.Context())
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	got, err := w.client.Token(ctx)
 	if err != nil || got.AccessToken != access {
 		w.t.Fatalf("Token = %q, %v; want %q", got.AccessToken, err, access)
 	}
@@ -182,19 +230,35 @@ func (w *world) wantCalls(n int) {
 	}
 }
 
-func TestScheduleOverADay(t *testing.T) {
+func (w *world) wantNothingSpentTwice() {
+	w.t.Helper()
+	w.issuer.mu.Lock()
+	defer w.issuer.mu.Unlock()
+	seen := map[string]bool{}
+	for _, s := range w.issuer.sent {
+		if seen[s] {
+			w.t.Fatalf("refresh token %q was sent twice", s)
+		}
+		seen[s] = true
+	}
+}
+
+// Every row is run for as long as about 240 renewals take, or a day. In a bubble
+// the mock clock loses no tick, however far it is moved at once.
+func TestSchedule(t *testing.T) {
 	for _, tt := range []struct {
 		lifetime time.Duration
 		fraction float64
-		want     int
-		first    time.Duration
+		first    time.Duration // until the first renewal
+		span     time.Duration
+		want     int // renewals in it
 	}{
-		{120 * time.Minute, 0, 12, 116 * time.Minute}, // at 115 min exactly 5 min are left: not less
-		{10 * time.Minute, 0, 240, 6 * time.Minute},
-		{5 * time.Minute, 0, 1440, time.Minute}, // every check
-		{5 * time.Minute, 0.25, 360, 4 * time.Minute},
-		{90 * time.Second, 0, 1440, time.Minute},
-		{20 * time.Second, 0, 8640, 10*time.Second + 1},
+		{120 * time.Minute, 0, 116 * time.Minute, 24 * time.Hour, 12}, // at 115 min exactly 5 min are left: not less
+		{10 * time.Minute, 0, 6 * time.Minute, 24 * time.Hour, 240},
+		{5 * time.Minute, 0, time.Minute, 4 * time.Hour, 240}, // every check
+		{5 * time.Minute, 0.25, 4 * time.Minute, 16 * time.Hour, 240},
+		{90 * time.Second, 0, time.Minute, 4 * time.Hour, 240},
+		{20 * time.Second, 0, 10*time.Second + 1, 40*time.Minute + time.Second, 240},
 	} {
 		t.Run(fmt.Sprintf("%v/%v", tt.lifetime, tt.fraction), func(t *testing.T) {
 			inWorld(t, tt.lifetime, func(c *Config) { c.WindowFraction = tt.fraction }, func(t *testing.T, w *world) {
@@ -204,18 +268,12 @@ func TestScheduleOverADay(t *testing.T) {
 						t.Errorf("token had expired before it was renewed at %v", w.clock.Now().Sub(epoch))
 					}
 				}
-				w.pass(24*time.Hour, time.Minute)
+				w.pass(tt.span, tt.span)
 				w.wantCalls(tt.want)
 				if got := w.issuer.at[0].Sub(epoch); got != tt.first {
 					t.Errorf("first refresh after %v, want %v", got, tt.first)
 				}
-				seen := map[string]bool{}
-				for _, s := range w.issuer.sent {
-					if seen[s] {
-						t.Fatalf("refresh token %s was sent twice", s)
-					}
-					seen[s] = true
-				}
+				w.wantNothingSpentTwice()
 			})
 		})
 	}
@@ -312,12 +370,15 @@ func TestNewestRefreshTokenBesideAnError(t *testing.T) {
 	inWorld(t, 10*time.Minute, nil, func(t *testing.T, w *world) {
 		w.signIn()
 		w.issuer.then(func(context.Context, Token) (Token, error) {
-			return Token{RefreshToken: "delivered"}, &RefreshError{Err: errors.New("body lost")}
+			return Token{RefreshToken: "delivered", Extra: map[string]string{"key": "new"}}, &RefreshError{Err: errors.New("body lost")}
 		})
 		w.pass(6*time.Minute+time.Second, time.Second)
 		w.wantCalls(2)
 		if got := w.issuer.sent[1]; got != "delivered" {
 			t.Fatalf("second attempt sent %q, want the newest refresh token", got)
+		}
+		if got := w.stored().Tokens.Extra["key"]; got != "new" {
+			t.Fatalf("Extra came with it and was not kept: %q", got)
 		}
 	})
 }
@@ -679,15 +740,9 @@ func TestTwoClientsShareASession(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = other.Close() }()
-		w.pass(24*time.Hour, 10*time.Second)
-		w.wantCalls(261) // their checks lie 30 s apart, so one of them is due 5 min 30 s after each renewal
-		seen := map[string]bool{}
-		for _, s := range w.issuer.sent {
-			if seen[s] {
-				t.Fatalf("%s was spent twice", s)
-			}
-			seen[s] = true
-		}
+		w.pass(11*time.Hour, 11*time.Hour)
+		w.wantCalls(120) // their checks lie 30 s apart, so one of them is due 5 min 30 s after each renewal
+		w.wantNothingSpentTwice()
 		if err := w.client.SignOut(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -41,6 +41,7 @@ func (r *refresher) renew(cause string) error {
 				return ErrClosed
 			}
 		}
+		r.poke() // this sleep may have been woken by a wish, which the loop is still to take
 		if r.ctx.Err() != nil {
 			return ErrClosed
 		}
@@ -58,8 +59,8 @@ func (r *refresher) attempt(cause string) error {
 	}
 	s := r.session.known.Load()
 	switch {
-	case s != before && (s.SID != before.SID || s.Gen != before.Gen) && (s.alive(wall(r.clock)) || !s.exists()):
-		return s.err // somebody else was here
+	case r.overtaken(before, s):
+		return s.err
 	case !s.active() && !r.mayLogin():
 		return s.err
 	case !s.active():
@@ -68,11 +69,22 @@ func (r *refresher) attempt(cause string) error {
 		cause = causeExpired
 	}
 	if s.active() && s.Tokens.RefreshToken != "" {
-		if err := r.announce(s, cause); err != nil {
+		err := r.announce(s, cause)
+		if k := r.session.known.Load(); errors.Is(err, errChanged) && r.overtaken(s, k) {
+			r.hold = hold{}
+			return k.err
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return r.send(cause)
+}
+
+// overtaken says that somebody else was here since before: they left a token
+// that can be used, or signed out.
+func (r *refresher) overtaken(before, now *snapshot) bool {
+	return (now.SID != before.SID || now.Gen != before.Gen) && (now.alive(wall(r.clock)) || !now.exists())
 }
 
 // shared is the store's side of leases; nil if it has none.
@@ -99,6 +111,9 @@ func (r *refresher) acquire(s *snapshot, cause string) error {
 		}
 		return err
 	})
+	if err == nil && !r.held.Lasting() {
+		err = flight.Within(r.ctx, r.clock, storeTimeout, r.held.Extend)
+	}
 	if err != nil {
 		return &storeError{"lease", err}
 	}
@@ -172,7 +187,7 @@ func (r *refresher) send(cause string) error {
 	plan := flight.Plan{Clock: r.clock, Right: r.held, Patience: patience, Closing: r.ctx.Done()}
 	t, err := flight.Run(context.WithoutCancel(r.ctx), plan, call)
 	trip := wall(r.clock).Sub(sent)
-	newest := t.RefreshToken
+	beside := Token{RefreshToken: t.RefreshToken, Extra: t.Extra}
 	if err == nil && t.AccessToken == "" {
 		err = errNoAccess
 	}
@@ -180,7 +195,7 @@ func (r *refresher) send(cause string) error {
 		t, err = t.normalize(sent)
 	}
 	if err != nil {
-		return r.failed(s, cause, newest, err)
+		return r.failed(s, cause, beside, err)
 	}
 	n := newSnapshot(record.First(record.Tokens(t), cause), trip)
 	n.replaces = s.SID
@@ -217,14 +232,14 @@ func (r *refresher) succeeded(old, n *snapshot) error {
 		return k.err // beaten
 	}
 	if n.life.isDead(now) {
-		return r.failed(n, n.Cause, "", &RefreshError{Outcome: Unavailable, Err: errOnArrival})
+		return r.failed(n, n.Cause, Token{}, &RefreshError{Outcome: Unavailable, Err: errOnArrival})
 	}
 	r.sid, r.failures, r.verdicts, r.hold = n.SID, 0, 0, hold{}
 	kind := SessionStarted
 	if n.SID == old.SID {
 		kind = Renewed
 		if n.life.expiry.IsZero() && n.sameToken(old) || !n.life.expiry.IsZero() && !n.life.expiry.After(old.life.expiry) {
-			r.hold.until = now.Add(max(n.life.left(now)/4, time.Second))
+			r.hold.until = now.Add(noProgress(now, n.life))
 		}
 	}
 	r.board.tell(Event{Kind: kind, Reason: n.Cause, Expiry: n.life.expiry})
@@ -236,13 +251,13 @@ func (r *refresher) succeeded(old, n *snapshot) error {
 	return nil
 }
 
-// failed decides what follows an attempt that failed. newest is the refresh
-// token that came beside the error, if any.
-func (r *refresher) failed(s *snapshot, cause, newest string, err error) error {
+// failed decides what follows an attempt that failed. beside holds the refresh
+// token that came with the error, if any.
+func (r *refresher) failed(s *snapshot, cause string, beside Token, err error) error {
 	known, err := judged(cause, err)
 	f := failure{
 		outcome: known.Outcome, silent: errors.Is(err, context.DeadlineExceeded),
-		count: r.failures + 1, retryAfter: known.RetryAfter,
+		count: r.failures + 1, retryAfter: known.RetryAfter, late: errors.Is(err, errOnArrival),
 	}
 	switch {
 	case cause == causeSignIn:
@@ -250,9 +265,12 @@ func (r *refresher) failed(s *snapshot, cause, newest string, err error) error {
 			r.verdicts++
 			f.verdicts = r.verdicts
 		}
-	case newest != "" && newest != s.Tokens.RefreshToken:
+	case beside.RefreshToken != "" && beside.RefreshToken != s.Tokens.RefreshToken:
 		t := s.Tokens
-		t.RefreshToken = newest
+		t.RefreshToken = beside.RefreshToken
+		if beside.Extra != nil {
+			t.Extra = beside.Extra
+		}
 		r.save(s, s.with(s.Next(t, s.Cause)))
 	case known.Outcome == Rejected:
 		return r.rejected(s, cause, err)

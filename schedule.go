@@ -67,13 +67,16 @@ func (s schedule) windowOf(l life) time.Duration {
 	return min(s.window, time.Duration(s.fraction*float64(l.lifetime())))
 }
 
-// due says whether a token is to be renewed at a check: less than the window is
+// due says whether a token is to be renewed at a check.
+func (s schedule) due(now time.Time, l life) bool { return !now.Before(s.opens(l)) }
+
+// opens is the first instant at which a token is due: less than the window is
 // left, strictly.
-func (s schedule) due(now time.Time, l life) bool {
+func (s schedule) opens(l life) time.Time {
 	if l.expiry.IsZero() {
-		return !now.Before(l.issued.Add(unknownLife))
+		return l.issued.Add(unknownLife)
 	}
-	return l.expiry.Sub(now) < s.windowOf(l)
+	return l.expiry.Add(-s.windowOf(l) + 1)
 }
 
 // tick is the first instant after now of the grid that starts at first. The
@@ -109,12 +112,22 @@ func backoff(failures int, random float64) time.Duration {
 	return time.Duration((1 - random) * ceiling)
 }
 
+// noProgress is how long a token is left alone that a renewal did not change: a
+// quarter of the time that is left of it.
+func noProgress(now time.Time, l life) time.Duration {
+	if l.expiry.IsZero() {
+		return unknownLife / 4
+	}
+	return max(l.left(now)/4, time.Second)
+}
+
 // A failure is what decides when to try again.
 type failure struct {
 	outcome    Outcome
 	silent     bool // Ambiguous: our own deadline ended it, so it may still be processed
 	sent       int  // how often this refresh token has been sent; 0: there is none
 	count      int  // failures in a row, this one included
+	late       bool // the token had ended when it was here, as if this process had been frozen meanwhile
 	verdicts   int  // answers to Login, in a row, that only a person can change; 0: not such a one
 	retryAfter time.Duration
 }
@@ -127,6 +140,8 @@ type failure struct {
 func (f failure) retryAt(now time.Time, l life, random float64) time.Time {
 	again := now.Add(backoff(f.count, random))
 	switch {
+	case f.late && f.count == 1:
+		return now
 	case f.verdicts > 0:
 		return now.Add(min(verdictPause<<min(f.verdicts-1, 10), longestPause))
 	case f.outcome == Misconfigured || f.outcome == Rejected:

@@ -116,14 +116,25 @@ func (s *session) settled() bool { return s.saved.Load() }
 func (s *session) forget(why error) {
 	none := &snapshot{err: why}
 	s.known.Store(none)
-	s.served.Store(none)
+	s.serve(none)
 	s.saved.Store(true)
+}
+
+// serve lets requests use n. After Close nothing is served any more, whatever
+// was under way then.
+func (s *session) serve(n *snapshot) {
+	for {
+		old := s.served.Load()
+		if old != nil && old.err == ErrClosed || s.served.CompareAndSwap(old, n) { //nolint:errorlint // never wrapped here
+			return
+		}
+	}
 }
 
 // adopt takes what is in the store for the truth.
 func (s *session) adopt(n *snapshot, v storage.Version) {
 	s.known.Store(n)
-	s.served.Store(n)
+	s.serve(n)
 	s.version, s.damaged = v, nil
 	s.saved.Store(true)
 }
@@ -166,7 +177,7 @@ func (s *session) write(ctx context.Context) error {
 	err := s.save(ctx, known.Record)
 	s.saved.Store(err == nil)
 	if err == nil || !s.served.Load().alive(wall(s.clock)) {
-		s.served.Store(known)
+		s.serve(known)
 	}
 	return err
 }
@@ -285,7 +296,7 @@ func (s *session) compare(r record.Record, v storage.Version, last time.Time) {
 		s.version, s.damaged = v, nil
 		if known.SID == r.SID && !known.Newer(r) {
 			s.saved.Store(true)
-			s.served.Store(known)
+			s.serve(known)
 			return
 		}
 		s.saved.Store(false)

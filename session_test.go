@@ -3,15 +3,17 @@ package evertoken
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
+	"github.com/benbjohnson/clock"
 
 	"github.com/evertoken/evertoken/internal/record"
 	"github.com/evertoken/evertoken/storage"
@@ -194,6 +196,46 @@ func TestRefusedTokenOfAnotherSignIn(t *testing.T) {
 	})
 }
 
+// A server that refuses what another process has replaced is no reason to renew:
+// the newer token is in the record, however often that happens.
+func TestRefusedTokenThatWasReplacedElsewhere(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		for n := range 5 {
+			refused := w.client.session.served.Load()
+			w.change(func(r record.Record) record.Record {
+				r.Tokens.AccessToken = fmt.Sprintf("elsewhere-%d", n)
+				return r.Next(r.Tokens, causeDue)
+			})
+			s := w.client.replace(t.Context(), refused)
+			if s == nil || s.Tokens.AccessToken != fmt.Sprintf("elsewhere-%d", n) {
+				t.Fatalf("replacement %d: %v", n+1, s)
+			}
+		}
+		w.wantCalls(0)
+	})
+}
+
+// A token that was refused because it had ended on its way is replaced as often
+// as that happens: only tokens that should be good are suspicious.
+func TestTokenThatEndedOnItsWayIsReplaced(t *testing.T) {
+	var nap *sleeper
+	inWorld(t, 10*time.Second, func(c *Config) {
+		nap = &sleeper{Mock: c.Clock.(*clock.Mock)}
+		c.Clock = nap
+	}, func(t *testing.T, w *world) {
+		w.issuer.clock = nap
+		w.signIn()
+		for n := range 5 {
+			sent := w.client.session.served.Load()
+			nap.slept.Add(int64(10 * time.Second)) // frozen: no timer fires
+			if s := w.client.replace(t.Context(), sent); s == nil || s.sameToken(sent) {
+				t.Fatalf("replacement %d: none", n+1)
+			}
+		}
+	})
+}
+
 func TestAnswerWithoutARefreshTokenKeepsTheOldOne(t *testing.T) {
 	inWorld(t, 10*time.Minute, nil, func(t *testing.T, w *world) {
 		w.signIn()
@@ -252,182 +294,6 @@ func TestClockOfAnotherHost(t *testing.T) {
 	})
 }
 
-func TestRetryAt(t *testing.T) {
-	alive := life{issued: epoch, expiry: epoch.Add(10 * time.Minute), dead: epoch.Add(10 * time.Minute)}
-	for _, tt := range []struct {
-		name string
-		f    failure
-		left time.Duration
-		want time.Duration
-	}{
-		{"closed, first", failure{sent: 1, count: 1}, 4 * time.Minute, 0},
-		{"closed, second", failure{sent: 2, count: 2}, 4 * time.Minute, 210 * time.Second},
-		{"closed, second, late", failure{sent: 2, count: 3}, 20 * time.Second, 4 * time.Second},
-		{"silent, first", failure{sent: 1, silent: true, count: 1}, 4 * time.Minute, 210 * time.Second},
-		{"silent, first, late", failure{sent: 1, silent: true, count: 1}, 20 * time.Second, 0},
-		{"silent, second, late", failure{sent: 2, silent: true, count: 2}, 20 * time.Second, 2 * time.Second},
-		{"nothing to spend", failure{count: 1}, 4 * time.Minute, time.Second},
-		{"unavailable for long", failure{outcome: Unavailable, count: 12}, time.Minute, time.Minute},
-		{"Retry-After", failure{outcome: Unavailable, retryAfter: 2 * time.Hour}, time.Minute, time.Hour},
-		{"misconfigured", failure{outcome: Misconfigured}, time.Minute, 5 * time.Minute},
-	} {
-		now := alive.expiry.Add(-tt.left)
-		if got := tt.f.retryAt(now, alive, 0).Sub(now); got != tt.want {
-			t.Errorf("%s: after %v, want %v", tt.name, got, tt.want)
-		}
-	}
-}
-
-func TestSettledAt(t *testing.T) {
-	l := life{dead: epoch.Add(10 * time.Minute)}
-	for _, tt := range []struct {
-		name       string
-		age, grace time.Duration
-		refused    bool
-		want       time.Duration
-	}{
-		{"within the grace", 5 * time.Second, 10 * time.Second, false, 0},
-		{"at its end", 9 * time.Second, 10 * time.Second, false, 570 * time.Second},
-		{"no grace", 0, 0, false, 570 * time.Second},
-		{"servers refuse the token", 0, 0, true, 2 * time.Minute},
-	} {
-		if got := settledAt(epoch, epoch, tt.age, tt.grace, l, tt.refused).Sub(epoch); got != tt.want {
-			t.Errorf("%s: after %v, want %v", tt.name, got, tt.want)
-		}
-	}
-}
-
-func TestPatience(t *testing.T) {
-	for left, want := range map[time.Duration]time.Duration{-time.Hour: time.Minute, 2 * time.Minute: 90 * time.Second, time.Hour: 3 * time.Minute} {
-		if got := patience(left); got != want {
-			t.Errorf("patience(%v) = %v, want %v", left, got, want)
-		}
-	}
-}
-
-func TestTickAfterTheClockWasSetBack(t *testing.T) {
-	s := schedule{interval: time.Minute}
-	if got := s.tick(epoch, epoch.Add(8*time.Hour)); got != epoch.Add(time.Minute) {
-		t.Errorf("tick = %v, want within one interval", got)
-	}
-}
-
-func TestExpiryFromAJWT(t *testing.T) {
-	sign := func(claims jwt.MapClaims) string {
-		s, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString([]byte("k"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	at := epoch.Unix()
-	for name, tt := range map[string]struct {
-		access string
-		want   time.Time
-	}{
-		"exp - iat, whatever the server's clock": {sign(jwt.MapClaims{"exp": at + 7199 + 5000, "iat": at + 5000}), epoch.Add(7199 * time.Second)},
-		"exp alone":                              {sign(jwt.MapClaims{"exp": at + 60}), epoch.Add(time.Minute)},
-		"milliseconds":                           {sign(jwt.MapClaims{"exp": at * 1000}), time.Time{}},
-		"absurd":                                 {sign(jwt.MapClaims{"exp": 1e300}), time.Time{}},
-		"for ever":                               {sign(jwt.MapClaims{"exp": 1 << 34, "iat": 1}), epoch.Add(maxLifetime)},
-		"no exp":                                 {sign(jwt.MapClaims{"sub": "x"}), time.Time{}},
-		"opaque":                                 {"opaque", time.Time{}},
-		"three parts of nothing":                 {"a.b.c", time.Time{}},
-		"too long":                               {strings.Repeat("x", 20<<10), time.Time{}},
-	} {
-		got, err := Token{AccessToken: tt.access}.normalize(epoch)
-		if err != nil || !got.Expiry.Equal(tt.want) || got.TokenType != "Bearer" {
-			t.Errorf("%s: %v, %v; want %v", name, got.Expiry, err, tt.want)
-		}
-	}
-}
-
-// A haltingStore stops at its nth call until it is told to go on, or until the
-// call's context ends, as a server that hangs does.
-type haltingStore struct {
-	*storage.Memory
-	mu    sync.Mutex
-	left  int // calls until the halt; below zero: never
-	going chan struct{}
-}
-
-func (s *haltingStore) halt(ctx context.Context) error {
-	s.mu.Lock()
-	s.left--
-	now := s.left == 0
-	s.mu.Unlock()
-	if !now {
-		return nil
-	}
-	select {
-	case <-s.going:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func (s *haltingStore) Load(ctx context.Context, key string) (storage.Item, error) {
-	if err := s.halt(ctx); err != nil {
-		return storage.Item{}, err
-	}
-	return s.Memory.Load(ctx, key)
-}
-
-func (s *haltingStore) Save(ctx context.Context, key string, data []byte, prev storage.Version) (storage.Version, error) {
-	if err := s.halt(ctx); err != nil {
-		return "", err
-	}
-	return s.Memory.Save(ctx, key, data, prev)
-}
-
-func (s *haltingStore) Acquire(ctx context.Context, key string, ttl time.Duration) (storage.Lease, error) {
-	if err := s.halt(ctx); err != nil {
-		return nil, err
-	}
-	return s.Memory.Acquire(ctx, key, ttl)
-}
-
-// Close meets a renewal at each of its steps with the store. Before the note is
-// in place nothing is sent; after the answer the pair is saved. Whichever it
-// was, the next client goes on with a refresh token that was never sent.
-func TestCloseAtEveryStepWithTheStore(t *testing.T) {
-	steps := []string{"look", "lease", "load", "note", "save"}
-	for i, step := range steps {
-		t.Run(step, func(t *testing.T) {
-			s := &haltingStore{Memory: storage.NewMemory()}
-			inWorld(t, 10*time.Minute, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
-				w.signIn()
-				s.mu.Lock()
-				s.left, s.going = i+1, make(chan struct{}) // of the bubble, else it never falls idle
-				s.mu.Unlock()
-				go func() { _ = w.client.Refresh(t.Context()) }()
-				synctest.Wait()
-				closed := make(chan error)
-				go func() { closed <- w.client.Close() }()
-				synctest.Wait()
-				close(s.going)
-				if err := <-closed; err != nil {
-					t.Fatalf("Close: %v", err)
-				}
-				want := 0
-				if step == "save" {
-					want = 1
-				}
-				w.wantCalls(want)
-				w.open()
-				if err := w.client.Refresh(t.Context()); err != nil {
-					t.Fatalf("Refresh by the next client: %v", err)
-				}
-				w.wantCalls(want + 1)
-				if sent := w.issuer.sent; want == 1 && sent[0] == sent[1] {
-					t.Fatalf("%q was sent twice", sent[0])
-				}
-			})
-		})
-	}
-}
-
 // A wrappingIssuer has requests sent its own way.
 type wrappingIssuer struct{ *farIssuer }
 
@@ -466,5 +332,63 @@ func TestIssuerThatWraps(t *testing.T) {
 		if proof != "for access-1" {
 			t.Fatalf("the wrapper added %q", proof)
 		}
+	})
+}
+
+// A sign-in that was under way when the client was closed does not open it again.
+func TestSignInThatClosingOvertakes(t *testing.T) {
+	s := newHookedStore()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		going := make(chan struct{})
+		s.once("save", func(context.Context) error { <-going; return nil })
+		done := make(chan error)
+		go func() { done <- w.client.SignIn(t.Context(), w.issuer.mint()) }()
+		synctest.Wait()
+		if err := w.client.Close(); err != nil {
+			t.Fatal(err)
+		}
+		close(going)
+		if err := <-done; err != nil {
+			t.Fatalf("SignIn: %v", err)
+		}
+		if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrClosed) {
+			t.Fatalf("Token after Close: %v", err)
+		}
+		w.open()
+		w.wantToken("access-1") // it was saved all the same
+	})
+}
+
+// A folder that takes no writes, as on a full disk: nothing is sent before the
+// token's end, and then under the kernel's lock alone; nothing is lost.
+func TestFolderThatTakesNoWrites(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "session")
+	temp := filepath.Join(dir, "write.tmp") // where the store writes before it renames
+	inWorld(t, 10*time.Minute, func(c *Config) { c.Store = storage.NewFile(dir) }, func(t *testing.T, w *world) {
+		w.signIn()
+		if err := os.MkdirAll(filepath.Join(temp, "in the way"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(9*time.Minute, time.Second)
+		w.wantCalls(0)
+		w.wantToken("access-1")
+		if s := w.client.Status(); s.State != Degraded || s.Err == nil || s.PersistPending {
+			t.Fatalf("Status = %+v, want the store's error", s)
+		}
+		w.pass(2*time.Minute, time.Second)
+		w.wantCalls(1)
+		w.wantToken("access-2")
+		if s := w.client.Status(); !s.PersistPending {
+			t.Fatalf("Status = %+v, want PersistPending", s)
+		}
+		if err := os.RemoveAll(temp); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(time.Minute, time.Second)
+		if s := w.client.Status(); s.State != SignedIn || s.PersistPending {
+			t.Fatalf("Status = %+v, want it saved", s)
+		}
+		w.restart()
+		w.wantToken("access-2")
 	})
 }

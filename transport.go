@@ -133,11 +133,12 @@ func rewindable(req *http.Request) bool {
 	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
 }
 
-// forbidden says that a 401 complains of the token's scope: a new token would
-// have the same (RFC 6750, section 3.1).
+// forbidden says that a 401 complains of what a new token would not mend: the
+// granted scope (RFC 6750, section 3.1), or the proof of possession (RFC 9449,
+// section 7.1).
 func forbidden(resp *http.Response) bool {
 	for _, challenge := range resp.Header["Www-Authenticate"] {
-		if strings.Contains(challenge, "insufficient_scope") {
+		if strings.Contains(challenge, "insufficient_scope") || strings.Contains(challenge, "invalid_dpop_proof") {
 			return true
 		}
 	}

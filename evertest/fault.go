@@ -8,10 +8,12 @@ import (
 	"time"
 )
 
-// A Fault is what happens to one refresh instead of a plain answer.
+// A Fault is what happens to one refresh instead of a plain answer. next is the
+// issuer; a Fault of one's own may let it answer, or not.
 type Fault func(w http.ResponseWriter, r *http.Request, next http.Handler)
 
-// Fail lets f happen to each of the next n refreshes. Faults that were asked for
+// Fail lets f happen to each of the next n refreshes: requests for an access
+// token by cookie, or at the OAuth token endpoint. Faults that were asked for
 // earlier come first.
 func (s *Server) Fail(n int, f Fault) {
 	s.mu.Lock()

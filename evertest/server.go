@@ -14,7 +14,8 @@
 //	}
 //
 // Everything runs over net.Pipe behind a real http.Transport, so that it works
-// inside a testing/synctest bubble; [Server.Listen] adds a loopback port.
+// inside a testing/synctest bubble, where a day of renewals passes in a moment;
+// [Server.Listen] adds a loopback port.
 package evertest
 
 import (
@@ -40,21 +41,25 @@ const (
 // Options are what a test may want of a server from the start. The zero value
 // is what NewServer uses.
 type Options struct {
-	// Lifetime of access tokens, in whole seconds. Zero means 120 minutes.
+	// Lifetime of access tokens. Those count in whole seconds, so that one of two
+	// may be dead after one; with a fraction, in milliseconds. Zero means 120
+	// minutes.
 	Lifetime time.Duration
 
 	// Rotate replaces the refresh token with each renewal and ends the session
-	// when a spent one comes back.
+	// when a spent one comes back (RFC 9700, section 4.14.2).
 	Rotate bool
 
-	// ReuseGrace is how long a spent refresh token is still accepted.
+	// ReuseGrace is how long the refresh token that was spent last is still
+	// accepted. Zero means not at all.
 	ReuseGrace time.Duration
 
 	// Now is the server's clock, such as a mock's. Nil means time.Now.
 	Now func() time.Time
 
-	// Handler is the API to protect, at every path that is not the issuer's own.
-	// Nil answers 404; /api/users/me/profile is there in any case.
+	// Handler is the API to protect, at every path that is not the issuer's own:
+	// it sees the requests with a valid access token, the others get 401. Nil
+	// answers 404; /api/users/me/profile is there in any case.
 	Handler http.Handler
 }
 
@@ -85,7 +90,7 @@ func NewServer(t testing.TB, options ...Options) *Server {
 		AccessLifetime:     o.Lifetime,
 		SessionLifetime:    30 * 24 * time.Hour,
 		Rotate:             o.Rotate,
-		DetectReuse:        o.Rotate,
+		DetectReuse:        true, // nothing is spent without rotation
 		ReuseGrace:         o.ReuseGrace,
 		Now:                o.Now,
 		PasswordIterations: 1, // the password is in this file
@@ -153,7 +158,8 @@ func (s *Server) Issuer() *lightnap.Issuer {
 }
 
 // Config returns a configuration with which evertoken.New just works: it signs
-// in by itself, to this server.
+// in by itself, to this server, and keeps the session in memory. Change what the
+// test is about, such as Store, Clock or OnEvent.
 func (s *Server) Config() evertoken.Config {
 	issuer := s.Issuer()
 	return evertoken.Config{
@@ -165,20 +171,24 @@ func (s *Server) Config() evertoken.Config {
 	}
 }
 
-// ExpireAccessTokens makes the server refuse all access tokens issued so far.
+// ExpireAccessTokens makes the server refuse all access tokens issued so far
+// with 401, although nothing in them has expired: a client cannot know before it
+// has tried. Such requests are not counted as ExpiredSent.
 func (s *Server) ExpireAccessTokens() { s.identity.ExpireAccessTokens() }
 
-// RevokeSessions ends all sessions: their refresh tokens are dead.
+// RevokeSessions ends all sessions: their refresh tokens are dead. Access tokens
+// live on until they expire.
 func (s *Server) RevokeSessions() { s.identity.RevokeAll() }
 
-// Rotate switches the rotation of refresh tokens on or off.
+// Rotate switches the rotation of refresh tokens on or off: see [Options].
 func (s *Server) Rotate(on bool) { s.identity.SetRotate(on) }
 
-// Counts is what a server has seen.
+// Counts is what a server has seen. A refresh that a [Fault] kept from the issuer
+// is not in it.
 type Counts struct {
 	Refreshes   int // requests to renew, granted or not
-	SpentTwice  int // of those, with a refresh token that had been spent before
-	ExpiredSent int // requests to the API with an expired access token
+	SpentTwice  int // of those, with a refresh token that was spent before, outside the grace
+	ExpiredSent int // requests to the API with an access token past its expiry
 }
 
 // Counts returns what the server has seen so far.

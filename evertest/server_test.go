@@ -1,9 +1,7 @@
 package evertest_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -261,22 +259,120 @@ func TestListen(t *testing.T) {
 	}
 }
 
-func ExampleNewServer() {
-	var t testing.TB // of the test
-	example := func() {
-		srv := evertest.NewServer(t)
-		client, err := evertoken.New(context.Background(), srv.Config())
+// Whoever tests with synctest needs no clock of their own: in a bubble, time
+// itself is virtual, for the client, the server and what is between them.
+func TestInABubbleOnItsOwnTime(t *testing.T) {
+	begin := time.Now()
+	synctest.Test(t, func(t *testing.T) {
+		srv := evertest.NewServer(t, evertest.Options{Lifetime: 10 * time.Minute, Rotate: true})
+		client, err := evertoken.New(t.Context(), srv.Config())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = client.Close() }()
-		srv.ExpireAccessTokens()
-		resp, err := client.HTTP().Get(srv.URL + "/api/users/me/profile")
-		if err != nil {
-			t.Fatal(err)
+		defer client.Close()
+		srv.Fail(1, evertest.Delay(20*time.Second))
+		for range 24 * 60 {
+			if resp, err := client.HTTP().Get(srv.URL + "/api/users/me/profile"); err != nil || resp.StatusCode != http.StatusOK {
+				t.Fatalf("GET: %v, %v", resp, err)
+			} else if err := resp.Body.Close(); err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(time.Minute)
 		}
-		defer func() { _ = resp.Body.Close() }()
-		fmt.Println(resp.Status) // 200 OK: the client was refused once, and you did not see it
+		// One every five to six minutes, after the first minute.
+		if got := srv.Counts(); got.Refreshes < 235 || got.Refreshes > 290 || got.SpentTwice+got.ExpiredSent != 0 {
+			t.Errorf("%+v", got)
+		}
+	})
+	if took := time.Since(begin); took > time.Minute {
+		t.Errorf("a day took %v", took)
 	}
-	_ = example
+}
+
+// A session's token of before Rotate(true) is spent like any other.
+func TestRotateAtRunTime(t *testing.T) {
+	srv := evertest.NewServer(t)
+	issuer := srv.Issuer()
+	refresh := func(old evertoken.Token) (evertoken.Token, error) { return issuer.Refresh(t.Context(), old) }
+	first, err := issuer.Login(t.Context(), lightnap.Credentials{Login: evertest.Login, Password: evertest.Password, RememberMe: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if same, err := refresh(first); err != nil || same.RefreshToken != first.RefreshToken {
+		t.Errorf("without rotation: rotated %t, %v", same.RefreshToken != first.RefreshToken, err)
+	}
+	srv.Rotate(true)
+	second, err := refresh(first)
+	if err != nil || second.RefreshToken == first.RefreshToken {
+		t.Errorf("with rotation: %v", err)
+	}
+	if _, err := refresh(first); err == nil {
+		t.Error("a spent refresh token was accepted")
+	}
+	if _, err := refresh(second); err == nil {
+		t.Error("the session outlived a token that was spent twice")
+	}
+	if got := (evertest.Counts{Refreshes: 4, SpentTwice: 1}); srv.Counts() != got {
+		t.Errorf("%+v, want %+v", srv.Counts(), got)
+	}
+}
+
+// Faults happen in the order in which they were asked for, each as often.
+func TestFaultsInOrder(t *testing.T) {
+	srv := evertest.NewServer(t)
+	srv.Fail(2, evertest.Status(http.StatusTooManyRequests))
+	srv.Fail(1, evertest.Status(http.StatusBadGateway))
+	client := &http.Client{Transport: srv.Transport()}
+	for i, want := range []int{429, 429, 502, 200} {
+		resp, err := client.Get(srv.URL + "/api/Identity/access-token")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("refresh %d: status %d, want %d", i, resp.StatusCode, want)
+		}
+	}
+	if n := srv.Counts().Refreshes; n != 1 {
+		t.Errorf("the issuer saw %d, want the last one alone", n)
+	}
+}
+
+// Only a valid access token gets to the API behind the server, and the issuer's
+// own paths stay the issuer's.
+func TestHandler(t *testing.T) {
+	seen := make(map[string]int)
+	api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen[r.URL.Path]++
+		w.WriteHeader(http.StatusTeapot)
+	})
+	inWorld(t, evertest.Options{Lifetime: 10 * time.Minute, Handler: api}, func(t *testing.T, w *world) {
+		token, err := w.client.Token(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func(path string) int {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.URL+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer "+token.AccessToken)
+			resp, err := w.Transport().RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			return resp.StatusCode
+		}
+		if a, b := ask("/orders"), ask("/api/users/me/profile"); a != http.StatusTeapot || b != http.StatusOK {
+			t.Errorf("the API answered %d, the profile %d", a, b)
+		}
+		w.clock.Add(10 * time.Minute) // past its expiry, and sent all the same
+		if got := ask("/orders"); got != http.StatusUnauthorized || seen["/orders"] != 1 || len(seen) != 1 {
+			t.Errorf("an expired token got %d; the API saw %v", got, seen)
+		}
+		if n := w.Counts().ExpiredSent; n != 1 {
+			t.Errorf("%d requests with an expired token were counted", n)
+		}
+	})
 }

@@ -8,8 +8,10 @@
 //   - the lease gives the right to send a refresh token to the issuer;
 //   - the version gives the right to write the record.
 //
-// [Memory] and [File] are here; package storetest proves the contract for any
-// other backend.
+// [Memory] and [File] are here, and [Encrypt] seals the records of any store.
+// For Redis, PostgreSQL, NATS and the keyring of the operating system there are
+// modules of their own below this one; package storetest proves the contract for
+// any other backend.
 package storage
 
 import (
@@ -27,7 +29,8 @@ var (
 	// knew: somebody else wrote or deleted it first. Nothing was changed.
 	ErrConflict = errors.New("storage: record was changed by somebody else")
 
-	// ErrCorrupt means that the record was read but its bytes are damaged.
+	// ErrCorrupt means that the record was read but its bytes are damaged. A
+	// store that can tell returns them, and their version, beside the error.
 	ErrCorrupt = errors.New("storage: record is damaged")
 )
 
@@ -48,7 +51,8 @@ type Item struct {
 // nor change the caller's slices, and return soon after ctx ends.
 type Store interface {
 	// Load returns the record under key. [ErrNotFound] says that there is
-	// none; any other error says that the store could not be read.
+	// none; any other error says that the store could not be read. The item
+	// beside an error counts only for [ErrCorrupt].
 	Load(ctx context.Context, key string) (Item, error)
 
 	// Save writes the record if it is still at prev, and returns its new

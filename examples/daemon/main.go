@@ -1,7 +1,8 @@
 // Command daemon is a worker that runs for months: it keeps its session in a
 // folder, starts while the server is down, recovers by itself and ends cleanly
 // on SIGINT and SIGTERM. The password comes from EVERTOKEN_PASSWORD, not from
-// the command line, where every user of the machine could read it.
+// the command line, where every user of the machine could read it; it is not
+// needed while the folder holds a session.
 //
 //	EVERTOKEN_PASSWORD=... go run ./examples/daemon -server http://127.0.0.1:8080 -login NAME
 package main
@@ -25,64 +26,111 @@ import (
 	"github.com/evertoken/evertoken/storage"
 )
 
-type options struct {
-	server, login, password, dir string
-	every                        time.Duration
-}
-
+// main only connects run to the process.
 func main() {
-	var o options
-	flag.StringVar(&o.server, "server", "http://127.0.0.1:8080", "base `URL` of the server")
-	flag.StringVar(&o.login, "login", "demo@evertoken.dev", "who signs in")
-	flag.StringVar(&o.dir, "dir", filepath.Join(os.TempDir(), "evertoken-daemon"), "`folder` that keeps the session")
-	flag.DurationVar(&o.every, "every", 5*time.Second, "how often there is work to do")
-	flag.Parse()
-	o.password = os.Getenv("EVERTOKEN_PASSWORD")
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, o, slog.Default())
-	stop()
-	if err != nil {
-		slog.Error("daemon failed", "error", err)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	err := run(ctx, os.Args[1:], os.Getenv("EVERTOKEN_PASSWORD"), log)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		log.Error("daemon failed", "error", err)
 		os.Exit(1)
 	}
 }
 
+// options are the command line.
+type options struct {
+	server, login, dir string
+	every, check       time.Duration
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("daemon", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // a fault is told once, by main
+	flags.StringVar(&o.server, "server", "http://127.0.0.1:8080", "base `URL` of the server")
+	flags.StringVar(&o.login, "login", "demo@evertoken.dev", "who signs in")
+	flags.StringVar(&o.dir, "dir", filepath.Join(os.TempDir(), "evertoken-daemon"), "`folder` that keeps the session")
+	flags.DurationVar(&o.every, "every", 5*time.Second, "how often there is work to do")
+	flags.DurationVar(&o.check, "check", 10*time.Second, "how often to look after the token, and to knock at a server that is down")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			flags.SetOutput(os.Stderr)
+			flags.PrintDefaults()
+		}
+		return o, err
+	}
+	switch {
+	case flags.NArg() > 0:
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case o.every <= 0:
+		return o, fmt.Errorf("-every is %v: must be more than 0s", o.every)
+	}
+	return o, nil
+}
+
 // run works until ctx ends. The client is closed last, so that a renewal that
 // is under way is finished and saved.
-func run(ctx context.Context, o options, log *slog.Logger) (err error) {
-	issuer := &lightnap.Issuer{BaseURL: o.server}
-	client, err := evertoken.New(ctx, evertoken.Config{
-		Issuer: issuer,
-		Store:  storage.NewFile(o.dir),
-		Logger: log,
-		Login: func(ctx context.Context) (evertoken.Token, error) {
-			return issuer.Login(ctx, lightnap.Credentials{Login: o.login, Password: o.password, RememberMe: true})
-		},
-		CheckInterval: 10 * time.Second, // how soon it is back after the server is
-	})
+func run(ctx context.Context, args []string, password string, log *slog.Logger) (err error) {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	client, err := open(ctx, o, password, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	work := time.NewTicker(o.every)
-	defer work.Stop()
+	if password == "" && client.Status().State == evertoken.SignedOut {
+		return errors.New("nobody is signed in, and EVERTOKEN_PASSWORD is not set")
+	}
+	work(ctx, o, client, log)
+	log.Info("stopping")
+	return nil
+}
+
+// open needs no server: it finds the session in the folder, or else the client
+// signs in by itself, as soon as it can.
+func open(ctx context.Context, o options, password string, log *slog.Logger) (*evertoken.Client, error) {
+	issuer := &lightnap.Issuer{BaseURL: o.server, DeviceDetails: "evertoken daemon"}
+	cfg := evertoken.Config{
+		Issuer:        issuer,
+		Store:         storage.NewFile(o.dir),
+		Session:       o.login + "@" + o.server, // another account or server has another session
+		Logger:        log,
+		CheckInterval: o.check,
+	}
+	if password != "" {
+		cfg.Login = func(ctx context.Context) (evertoken.Token, error) {
+			return issuer.Login(ctx, lightnap.Credentials{Login: o.login, Password: password, RememberMe: true})
+		}
+	}
+	return evertoken.New(ctx, cfg)
+}
+
+// work does a piece of work at once and then at every tick. One that fails is
+// left to the next: the client is busy recovering.
+func work(ctx context.Context, o options, client *evertoken.Client, log *slog.Logger) {
+	tick := time.NewTicker(o.every)
+	defer tick.Stop()
 	browser := client.HTTP()
 	browser.Timeout = 30 * time.Second
-	for {
-		if err := fetchProfile(ctx, browser, o.server); err != nil && ctx.Err() == nil {
-			log.Warn("no work done", "error", err)
-		} else if err == nil {
+	for ctx.Err() == nil {
+		err := fetchProfile(ctx, browser, o.server)
+		switch {
+		case err == nil:
 			log.Info("work done", "token expires", client.Status().Expiry)
+		case ctx.Err() == nil:
+			log.Warn("no work done", "error", err)
 		}
 		select {
 		case <-ctx.Done():
-			log.Info("stopping")
-			return nil
-		case <-work.C:
+		case <-tick.C:
 		}
 	}
 }
 
+// fetchProfile stands for the work: any request that needs a token.
 func fetchProfile(ctx context.Context, browser *http.Client, server string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, server+"/api/users/me/profile", nil)
 	if err != nil {

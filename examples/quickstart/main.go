@@ -3,7 +3,15 @@
 // go, and tells whether anybody noticed.
 //
 //	go run ./examples/quickstart
-//	go run ./examples/quickstart -server http://127.0.0.1:8080 -login NAME -password PASSWORD
+//
+// Or against a server that runs already, with tokens short enough to be renewed
+// while one watches:
+//
+//	go run ./examples/server -lifetime 8s
+//	go run ./examples/quickstart -server http://127.0.0.1:8080
+//
+// Its exit status is 0 only if no request failed, no expired token was sent, and
+// at least two refreshes happened.
 package main
 
 import (
@@ -12,92 +20,121 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
+	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/signal"
 	"time"
 
 	"github.com/evertoken/evertoken"
-	"github.com/evertoken/evertoken/internal/identity"
 	"github.com/evertoken/evertoken/issuer/lightnap"
 )
 
+// main only connects run to the process: what it does is tested through run.
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+	err := run(ctx, os.Args[1:], &screen{out: os.Stdout, terminal: isTerminal(os.Stdout)}, os.Stderr)
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "quickstart:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the command line.
 type options struct {
 	server, login, password string
 	duration, lifetime      time.Duration
 	json                    bool
 }
 
-func main() {
+// shortest is the least that a token must live to be renewed in time for certain:
+// servers count in whole seconds, so that it may lose one of them at once.
+const shortest = 4 * time.Second
+
+func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
-	flag.StringVar(&o.server, "server", "", "base `URL` of a running server; empty starts one in this process")
-	flag.StringVar(&o.login, "login", "demo@evertoken.dev", "who signs in")
-	flag.StringVar(&o.password, "password", "Passw0rd!demo", "with which password")
-	flag.DurationVar(&o.duration, "duration", 25*time.Second, "how long to send traffic")
-	flag.DurationVar(&o.lifetime, "lifetime", 8*time.Second, "of access tokens, in whole seconds, of the server in this process")
-	flag.BoolVar(&o.json, "json", false, "print the summary as one JSON object on the last line")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	ok, err := run(ctx, o, newScreen(os.Stdout))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "quickstart:", err)
+	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // a fault is told once, by main
+	flags.StringVar(&o.server, "server", "", "base `URL` of a running server; empty starts one in this process")
+	flags.StringVar(&o.login, "login", "demo@evertoken.dev", "who signs in")
+	flags.StringVar(&o.password, "password", "Passw0rd!demo", "with which password")
+	flags.DurationVar(&o.duration, "duration", 25*time.Second, "how long to send traffic")
+	flags.DurationVar(&o.lifetime, "lifetime", 8*time.Second, "of access tokens, from 4s and in whole seconds; of the server in this process")
+	flags.BoolVar(&o.json, "json", false, "print the summary as one JSON object on the last line")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			flags.SetOutput(stderr)
+			flags.PrintDefaults()
+		}
+		return o, err
 	}
-	if err != nil || !ok {
-		stop()
-		os.Exit(1) //nolint:gocritic // stop has run
+	switch {
+	case flags.NArg() > 0:
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case o.duration <= 0:
+		return o, fmt.Errorf("-duration is %v: must be more than 0s", o.duration)
+	case o.lifetime < shortest || o.lifetime%time.Second != 0:
+		return o, fmt.Errorf("-lifetime is %v: must be whole seconds, at least %v", o.lifetime, shortest)
 	}
+	return o, nil
 }
 
-// run does the main job and says whether it went well.
-func run(ctx context.Context, o options, screen *screen) (bool, error) {
-	var local *identity.Server
-	if o.server == "" {
-		srv, url, stop, err := startServer(o)
-		if err != nil {
-			return false, err
-		}
-		defer stop()
-		local, o.server = srv, url
-	}
-	issuer := &lightnap.Issuer{BaseURL: o.server}
-	watch := &watch{base: http.DefaultTransport}
-	client, err := evertoken.New(ctx, evertoken.Config{
-		Issuer: issuer,
-		Base:   watch,
-		// Tokens of a few seconds live within the window of five minutes: renew at half their life.
-		WindowFraction: 0.5,
-		OnEvent: func(e evertoken.Event) {
-			if e.Kind == evertoken.Renewed {
-				watch.renewed(e)
-			}
-		},
-	})
+// run does the main job. Its error is what went wrong, or what somebody noticed.
+func run(ctx context.Context, args []string, screen *screen, stderr io.Writer) (err error) {
+	o, err := parse(args, stderr)
 	if err != nil {
-		return false, err
+		return err
+	}
+	w := &watch{base: http.DefaultTransport}
+	if o.server == "" {
+		local, err := startServer(o)
+		if err != nil {
+			return err
+		}
+		defer local.stop()
+		w.server, o.server = local.core, local.url
+	}
+	client, err := signIn(ctx, o, w)
+	if err != nil {
+		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
+	screen.title(o, client.Status())
+	traffic(ctx, o, client, w, screen)
+	sum := w.summary()
+	verdict := sum.verdict()
+	screen.summary(sum, verdict)
+	if o.json {
+		return errors.Join(verdict, json.NewEncoder(screen.out).Encode(sum))
+	}
+	return verdict
+}
+
+// signIn makes the client. The sign-in comes first because it needs none, and its
+// error is the one that tells a wrong URL or password best.
+func signIn(ctx context.Context, o options, w *watch) (*evertoken.Client, error) {
+	issuer := &lightnap.Issuer{BaseURL: o.server}
 	token, err := issuer.Login(ctx, lightnap.Credentials{Login: o.login, Password: o.password, RememberMe: true})
 	if err != nil {
-		return false, err
+		return nil, fmt.Errorf("sign in to %s as %s: %w", o.server, o.login, err)
+	}
+	client, err := evertoken.New(ctx, evertoken.Config{
+		Issuer: issuer,
+		Base:   w,
+		// Tokens of a few seconds live within the window of five minutes: renew at half their life.
+		WindowFraction: 0.5,
+		OnEvent:        w.event,
+		Logger:         slog.New(slog.DiscardHandler), // the screen tells what fails
+	})
+	if err != nil {
+		return nil, err
 	}
 	if err := client.SignIn(ctx, token); err != nil {
-		return false, err
+		return nil, errors.Join(err, client.Close())
 	}
-	screen.title("signed in to %s as %s; sending requests for %v", o.server, o.login, o.duration)
-	traffic(ctx, o, client, watch, screen)
-	sum := watch.summary()
-	if local != nil {
-		sum.ExpiredSent = max(sum.ExpiredSent, local.Counts().ExpiredSent)
-	}
-	screen.summary(sum)
-	if o.json {
-		if err := json.NewEncoder(screen.out).Encode(sum); err != nil {
-			return false, err
-		}
-	}
-	return sum.Failed == 0 && sum.ExpiredSent == 0 && sum.Refreshes >= 2, nil
+	return client, nil
 }
 
 // traffic sends a request every 25 ms and shows how it goes.
@@ -114,37 +151,6 @@ func traffic(ctx context.Context, o options, client *evertoken.Client, w *watch,
 		case <-next.C:
 		}
 		w.visit(ctx, browser, o.server+"/api/users/me/profile")
-		screen.live(w.summary(), client)
+		screen.live(w.summary(), client.Status(), time.Now())
 	}
-}
-
-// startServer runs the matching server on a free loopback port. stop waits for it.
-func startServer(o options) (*identity.Server, string, func(), error) {
-	srv, err := identity.New(identity.Config{
-		AccessLifetime:  o.lifetime,
-		SessionLifetime: time.Hour,
-		Rotate:          true,
-		DetectReuse:     true,
-		Accounts:        []identity.Account{{Email: o.login, Password: o.password, Roles: []string{"User"}}},
-	})
-	if err != nil {
-		return nil, "", nil, err
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, "", nil, err
-	}
-	server := &http.Server{Handler: srv, ReadHeaderTimeout: 5 * time.Second}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			fmt.Fprintln(os.Stderr, "quickstart: server:", err)
-		}
-	}()
-	stop := func() {
-		_ = server.Close()
-		<-done
-	}
-	return srv, "http://" + l.Addr().String(), stop, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -10,62 +11,106 @@ import (
 	"github.com/evertoken/evertoken"
 )
 
-// A screen shows the run: one live line on a terminal, a plain line every few
-// seconds and after each renewal elsewhere.
+// A screen shows the run: one live line on a terminal, and elsewhere a plain line
+// every few seconds and after each refresh. One goroutine uses it.
 type screen struct {
 	out      io.Writer
 	terminal bool
-	drawn    time.Time
-	last     summary
+
+	total time.Duration
+	drawn time.Time
+	last  summary
 }
 
-func newScreen(f *os.File) *screen {
+// columns is what the narrowest usual terminal shows without wrapping a line,
+// which would then not be live any more.
+const columns = 79
+
+// isTerminal takes every character device for one but the null device.
+func isTerminal(f interface{ Stat() (fs.FileInfo, error) }) bool {
 	info, err := f.Stat()
-	return &screen{out: f, terminal: err == nil && info.Mode()&os.ModeCharDevice != 0}
-}
-
-func (s *screen) title(format string, args ...any) {
-	s.printf(format+"\n", args...)
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(info, null)
 }
 
 // printf has nowhere to report that nobody can read it any more.
 func (s *screen) printf(format string, args ...any) { _, _ = fmt.Fprintf(s.out, format, args...) }
 
-// live draws at most ten times a second.
-func (s *screen) live(sum summary, client *evertoken.Client) {
-	now := time.Now()
+func (s *screen) title(o options, st evertoken.Status) {
+	s.total = o.duration
+	s.printf("signed in to %s as %s\n", o.server, o.login)
+	if st.Expiry.IsZero() {
+		s.printf("requests for %v\n\n", o.duration)
+		return
+	}
+	s.printf("tokens of %v, requests for %v\n\n", st.Expiry.Sub(st.LastRefresh).Round(time.Second), o.duration)
+}
+
+// live draws at most ten times a second. What fails gets a line that stays.
+func (s *screen) live(sum summary, st evertoken.Status, now time.Time) {
+	if sum.trouble != nil && (s.last.trouble == nil || sum.trouble.Error() != s.last.trouble.Error()) {
+		s.clear()
+		s.printf("%v\n", sum.trouble)
+		s.drawn = time.Time{}
+	}
 	pause := 100 * time.Millisecond
 	if !s.terminal {
 		pause = 5 * time.Second
 	}
-	if now.Sub(s.drawn) < pause && (s.terminal || sum.Refreshes == s.last.Refreshes) {
+	news := !s.terminal && sum.Refreshes != s.last.Refreshes
+	s.last.trouble = sum.trouble
+	if now.Sub(s.drawn) < pause && !news {
 		return
 	}
 	s.drawn, s.last = now, sum
-	line := fmt.Sprintf("requests %-5d token %s refreshes %-3d failed %d",
-		sum.Requests, bar(client.Status(), now), sum.Refreshes, sum.Failed)
+	s.clear()
+	s.printf("%s", s.line(sum, st, now))
+	if !s.terminal {
+		s.printf("\n")
+	}
+}
+
+// clear makes room for another line in the live one's place (ECMA-48, EL).
+func (s *screen) clear() {
 	if s.terminal {
-		s.printf("\r\x1b[K%s", line)
-	} else {
-		s.printf("%s\n", line)
+		s.printf("\r\x1b[K")
 	}
 }
 
-// bar shows the age of the token.
-func bar(st evertoken.Status, now time.Time) string {
-	const width = 16
-	life, left := st.Expiry.Sub(st.LastRefresh), st.Expiry.Sub(now)
-	if life <= 0 {
-		return "[" + strings.Repeat(" ", width) + "]   -   "
-	}
-	used := min(max(int(width*(life-left)/life), 0), width)
-	return fmt.Sprintf("[%s%s] %4.1f s", strings.Repeat("#", used), strings.Repeat(".", width-used), left.Seconds())
+func (s *screen) line(sum summary, st evertoken.Status, now time.Time) string {
+	line := fmt.Sprintf("%2.0f/%.0f s  %4d requests  token %s  %d refreshes  %d failed",
+		sum.took.Seconds(), s.total.Seconds(), sum.Requests, age(st, now), sum.Refreshes, sum.Failed)
+	return line[:min(len(line), columns)]
 }
 
-func (s *screen) summary(sum summary) {
+// age shows how much of its life the token has behind it.
+func age(st evertoken.Status, now time.Time) string {
+	const width = 10
+	life, used := st.Expiry.Sub(st.LastRefresh), now.Sub(st.LastRefresh)
+	if st.Expiry.IsZero() || life <= 0 {
+		return "[" + strings.Repeat(".", width) + "] age unknown"
+	}
+	used = min(max(used, 0), life)
+	full := int(width * used / life)
+	bar := "[" + strings.Repeat("#", full) + strings.Repeat(".", width-full) + "]"
+	if life >= 2*time.Minute {
+		return fmt.Sprintf("%s %.0f/%.0f min", bar, used.Minutes(), life.Minutes())
+	}
+	return fmt.Sprintf("%s %4.1f/%.0f s", bar, used.Seconds(), life.Seconds())
+}
+
+// summary is the end of the screen; what is wrong follows as the program's error.
+func (s *screen) summary(sum summary, verdict error) {
 	if s.terminal {
 		s.printf("\n")
 	}
-	s.printf("\n%6d requests\n%6d refreshes in the background\n%6d failed requests\n%6d requests with an expired token\n%6d requests that waited over 100 ms\n",
-		sum.Requests, sum.Refreshes, sum.Failed, sum.ExpiredSent, sum.Waited)
+	s.printf("\n%6d requests in %.0f s\n%6d refreshes in the background\n%6d failed requests\n"+
+		"%6d requests with an expired token\n%6d requests that waited over 100 ms\n",
+		sum.Requests, sum.took.Seconds(), sum.Refreshes, sum.Failed, sum.ExpiredSent, sum.Waited)
+	if verdict == nil {
+		s.printf("\nNobody noticed that %d tokens came and went.\n", sum.Refreshes)
+	}
 }

@@ -101,6 +101,7 @@ func TestFaults(t *testing.T) {
 			"setting Jwt.Expiration (from f) is unknown\nsetting Logging.Level.0 (from f) is unknown"},
 		{"not a section", []byte(`{"Jwt":5}`), []string{"Jwt__Key=" + goodKey, "Jwt__Issuer=i", "Jwt__Audience=a"},
 			"setting Jwt (from f) is unknown"},
+		{"byte order mark", append([]byte("\xef\xbb\xbf"), file(good, "")...), nil, ""},
 		{"environment wins", file(good+`,"ExpirationMinutes":4`, ""), []string{"JWT__EXPIRATIONMINUTES=6"}, ""},
 		{"environment is checked", file(good, ""), []string{"Jwt__ExpirationMinutes=soon"},
 			`setting Jwt.ExpirationMinutes is "soon" (from environment variable Jwt__ExpirationMinutes): ` +

@@ -52,8 +52,10 @@ func fromEnvironment(environ []string) []entry {
 const maxDepth = 8
 
 // fromJSON flattens a settings file. An error in its syntax names the line and
-// column where reading it ended.
+// column where reading it ended. A byte order mark, which editors on Windows
+// write and ASP.NET takes, is no part of the text.
 func fromJSON(data []byte, file string) ([]entry, error) {
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	if err := json.Unmarshal(data, new(json.RawMessage)); err != nil {
 		return nil, locate(data, file, err)
 	}

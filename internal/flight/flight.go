@@ -63,13 +63,14 @@ func Run[T any](ctx context.Context, p Plan, call func(context.Context) (T, erro
 // watch waits for the end of the exchange.
 func (f *flight) watch(ctx context.Context, done <-chan struct{}) {
 	c, right, closing := f.plan.Clock, f.plan.Right, f.plan.Closing
-	deadline := newAlarm(c, f.plan.Patience)
-	defer func() { deadline.stop() }()
+	deadline, beat := newAlarm(c, f.plan.Patience), newAlarm(c, right.Beat())
+	defer func() {
+		deadline.stop()
+		beat.stop()
+	}()
 	for {
-		beat := newAlarm(c, right.Beat())
 		select {
 		case <-done:
-			beat.stop()
 			return
 		case <-deadline.C:
 			if rest := f.rest(deadline); rest > 0 {
@@ -80,11 +81,11 @@ func (f *flight) watch(ctx context.Context, done <-chan struct{}) {
 		case <-beat.C:
 			// A failure shows in the right: the guard stops what is not yet sent.
 			_ = Within(ctx, c, right.Beat(), right.Extend)
+			beat = newAlarm(c, right.Beat())
 		case <-closing:
 			closing = nil
 			f.land()
 		}
-		beat.stop()
 	}
 }
 

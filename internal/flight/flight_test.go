@@ -76,13 +76,24 @@ func TestGuard(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { requests++ }))
 	defer srv.Close()
 	for name, tt := range map[string]struct {
-		frozen time.Duration
-		sent   bool
-	}{"within two thirds": {10 * time.Second, true}, "after": {10*time.Second + 1, false}} {
+		confirmed bool
+		frozen    time.Duration
+		sent      bool
+	}{
+		"within two thirds": {true, 10 * time.Second, true},
+		"after":             {true, 10*time.Second + 1, false},
+		"never confirmed":   {false, 0, false},
+	} {
 		requests = 0
 		mock := clock.NewMock()
 		dialing, dial := make(chan struct{}), make(chan struct{})
-		plan := Plan{Clock: mock, Right: Hold(&lease{fails: true}, 15*time.Second, mock), Patience: time.Hour}
+		held := &lease{}
+		right := Hold(held, 15*time.Second, mock)
+		if tt.confirmed && right.Extend(t.Context()) != nil {
+			t.Fatal("not extended")
+		}
+		held.fails = true
+		plan := Plan{Clock: mock, Right: right, Patience: time.Hour}
 		go func() {
 			<-dialing
 			mock.Add(tt.frozen)
@@ -93,6 +104,36 @@ func TestGuard(t *testing.T) {
 			t.Errorf("%s: %v after %d requests", name, err, requests)
 		}
 	}
+}
+
+// The heartbeat keeps its time, whatever else the exchange is told meanwhile.
+func TestBeatIsNotPutOff(t *testing.T) {
+	inBubble(t, func(t *testing.T, mock *clock.Mock) {
+		held, closing, finish := new(lease), make(chan struct{}), make(chan struct{})
+		ended := make(chan error, 1)
+		go func() {
+			plan := Plan{Clock: mock, Right: Hold(held, 15*time.Second, mock), Patience: time.Hour, Closing: closing}
+			_, err := Run(t.Context(), plan, func(context.Context) (string, error) {
+				<-finish
+				return "", errEnd
+			})
+			ended <- err
+		}()
+		synctest.Wait()
+		mock.Add(4 * time.Second)
+		synctest.Wait()
+		close(closing)
+		synctest.Wait()
+		mock.Add(time.Second)
+		synctest.Wait()
+		if n := held.extended.Load(); n != 1 {
+			t.Errorf("extended %d times after a third of the ttl, want once", n)
+		}
+		close(finish)
+		if err := <-ended; !errors.Is(err, errEnd) {
+			t.Errorf("Run = %v", err)
+		}
+	})
 }
 
 // Closing cancels what waits for a connection, and nothing that has one.

@@ -18,13 +18,15 @@ type Right struct {
 	clock   Clock
 
 	mu        sync.Mutex
-	confirmed time.Time // with its monotonic reading
+	confirmed time.Time // with its monotonic reading; zero: not yet
 }
 
-// Hold takes over a lease that was granted for ttl before asked.
+// Hold takes over a lease that was just acquired. When that was nobody knows: the
+// store may have let its caller wait, and the process may have been frozen since.
+// So the right counts as stale until it is extended.
 func Hold(l storage.Lease, ttl time.Duration, c Clock) *Right {
 	lasting, ok := l.(interface{ Lasting() bool })
-	return &Right{lease: l, ttl: ttl, lasting: ok && lasting.Lasting(), clock: c, confirmed: c.Now()}
+	return &Right{lease: l, ttl: ttl, lasting: ok && lasting.Lasting(), clock: c}
 }
 
 // Beat is how often the right is to be extended; zero for a nil Right.
@@ -60,7 +62,7 @@ func (r *Right) stale() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now, limit := r.clock.Now(), 2*r.ttl/3
-	return now.Sub(r.confirmed) > limit || now.Round(0).Sub(r.confirmed.Round(0)) > limit
+	return r.confirmed.IsZero() || now.Sub(r.confirmed) > limit || now.Round(0).Sub(r.confirmed.Round(0)) > limit
 }
 
 // Release ends the right. A nil Right has nothing to release.

@@ -40,8 +40,8 @@ type Config struct {
 	Issuer   string // the iss claim, checked on every request; empty means "evertoken"
 	Audience string // the aud claim, checked on every request; empty means "evertoken"
 
-	// AccessLifetime is how long an access token lives; tokens count in whole
-	// seconds. Zero means 120 minutes.
+	// AccessLifetime is how long an access token lives. Tokens count in whole
+	// seconds, as LightNap's do, unless it has a fraction. Zero means 120 minutes.
 	AccessLifetime time.Duration
 
 	// SessionLifetime is how long a refresh session lives that was begun

@@ -7,7 +7,10 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -50,22 +53,53 @@ type identityClaims struct {
 type claims struct {
 	jwt.RegisteredClaims
 	identityClaims
-	custom map[string][]string
+	ExpiresAt exact `json:"exp"` // in place of the registered one
+	custom    map[string][]string
+}
+
+// GetExpirationTime implements jwt.Claims; nil is for a token without.
+func (c claims) GetExpirationTime() (*jwt.NumericDate, error) {
+	if c.ExpiresAt.IsZero() {
+		return nil, nil
+	}
+	return &jwt.NumericDate{Time: c.ExpiresAt.Time}, nil
+}
+
+// exact is a NumericDate (RFC 7519, section 2) with its fraction, which
+// golang-jwt cuts off: a token of less than a second would be dead on arrival.
+type exact struct{ time.Time }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (e *exact) UnmarshalJSON(data []byte) error {
+	var seconds float64
+	if err := json.Unmarshal(data, &seconds); err != nil {
+		return err
+	}
+	e.Time = time.UnixMilli(int64(math.Round(seconds * 1000)))
+	return nil
+}
+
+// numeric writes a NumericDate, with a fraction if t has one.
+func numeric(t time.Time) json.Number {
+	if t.Nanosecond() == 0 {
+		return json.Number(strconv.FormatInt(t.Unix(), 10))
+	}
+	return json.Number(strconv.FormatFloat(float64(t.UnixMilli())/1000, 'f', 3, 64))
 }
 
 // MarshalJSON writes the claims in LightNap's order, in which the custom ones
 // stand before iat and nbf.
 func (c claims) MarshalJSON() ([]byte, error) {
 	head := struct {
-		Audience string `json:"aud"`
-		Issuer   string `json:"iss"`
-		Expires  int64  `json:"exp"`
+		Audience string      `json:"aud"`
+		Issuer   string      `json:"iss"`
+		Expires  json.Number `json:"exp"`
 		identityClaims
-	}{c.Audience[0], c.Issuer, c.ExpiresAt.Unix(), c.identityClaims}
+	}{c.Audience[0], c.Issuer, numeric(c.ExpiresAt.Time), c.identityClaims}
 	tail := struct {
-		IssuedAt  int64 `json:"iat"`
-		NotBefore int64 `json:"nbf"`
-	}{c.IssuedAt.Unix(), c.NotBefore.Unix()}
+		IssuedAt  json.Number `json:"iat"`
+		NotBefore json.Number `json:"nbf"`
+	}{numeric(c.IssuedAt.Time), numeric(c.NotBefore.Time)}
 	if len(c.custom) == 0 {
 		return splice(head, tail)
 	}
@@ -87,18 +121,23 @@ func splice(objects ...any) ([]byte, error) {
 }
 
 // sign returns an access token for who. Its times are whole seconds, cut off, as
-// every LightNap token's are: two tokens of one second are the same bytes.
+// every LightNap token's are: two tokens of one second are the same bytes. A
+// lifetime that is none, which no LightNap server has, is told in milliseconds.
 // s.mu is held.
 func (s *Server) sign(who subject) (string, error) {
-	now := s.cfg.Now()
+	unit := time.Second
+	if s.cfg.AccessLifetime%time.Second != 0 {
+		unit = time.Millisecond
+	}
+	now := s.cfg.Now().Truncate(unit)
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Audience:  jwt.ClaimStrings{s.cfg.Audience},
 			Issuer:    s.cfg.Issuer,
-			ExpiresAt: jwt.NewNumericDate(now.Add(s.cfg.AccessLifetime)),
-			IssuedAt:  jwt.NewNumericDate(now),
-			NotBefore: jwt.NewNumericDate(now),
+			IssuedAt:  &jwt.NumericDate{Time: now},
+			NotBefore: &jwt.NumericDate{Time: now},
 		},
+		ExpiresAt:      exact{now.Add(s.cfg.AccessLifetime)},
 		identityClaims: who.identityClaims,
 		custom:         who.custom,
 	})

@@ -102,6 +102,20 @@ func TestExpiredTokenIsRefusedAndCounted(t *testing.T) {
 	}
 }
 
+// A lifetime with a fraction is kept to the millisecond.
+func TestTokenOfLessThanASecond(t *testing.T) {
+	b := newBench(t, func(cfg *Config) { cfg.AccessLifetime = 300 * time.Millisecond })
+	access, _ := b.login(true)
+	b.pass(299 * time.Millisecond)
+	if got := b.profileStatus(access); got != 200 {
+		t.Errorf("before exp: status %d", got)
+	}
+	b.pass(time.Millisecond)
+	if got := b.profileStatus(access); got != 401 {
+		t.Errorf("at exp: status %d, want 401", got)
+	}
+}
+
 func TestExpireAccessTokens(t *testing.T) {
 	b := newBench(t, nil)
 	old, refresh := b.login(true)

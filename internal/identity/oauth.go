@@ -37,7 +37,7 @@ func oauthFault(code, description string) *oauthError {
 type oauthGrant struct {
 	AccessToken  string `json:"access_token"`
 	TokenType    string `json:"token_type"`
-	ExpiresIn    int64  `json:"expires_in"`
+	ExpiresIn    int64  `json:"expires_in,omitempty"` // in seconds; left out for less than one
 	RefreshToken string `json:"refresh_token,omitempty"`
 }
 

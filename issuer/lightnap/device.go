@@ -14,17 +14,19 @@ import (
 
 // A Device is one session of an account, as its user sees it.
 type Device struct {
-	ID        string
-	LastSeen  time.Time
-	IPAddress string
-	Details   string
+	ID        string    // for RevokeDevice; no secret
+	LastSeen  time.Time // when the session was last renewed
+	IPAddress string    // where that came from
+	Details   string    // see Issuer.DeviceDetails
 }
 
-// Devices lists the sessions of the account that t belongs to.
+// Devices lists the sessions of the account that t belongs to, t's own among
+// them. It needs t's access token: Client.Token has one that is valid. A server
+// that refuses it answers with an [*evertoken.RefreshError] of status 401.
 func (i *Issuer) Devices(ctx context.Context, t evertoken.Token) ([]Device, error) {
 	result, answer, err := i.call(ctx, http.MethodGet, "devices", nil, bearer(t))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("lightnap: devices: %w", err)
 	}
 	var devices []struct {
 		ID        json.RawMessage `json:"id"` // a string, or a number at some servers
@@ -44,7 +46,8 @@ func (i *Issuer) Devices(ctx context.Context, t evertoken.Token) ([]Device, erro
 	return list, nil
 }
 
-// RevokeDevice ends one of the sessions that Devices lists.
+// RevokeDevice ends one of the sessions that Devices lists, with t as for
+// Devices. An id that is not among them is Rejected.
 func (i *Issuer) RevokeDevice(ctx context.Context, t evertoken.Token, id string) error {
 	if id == "" {
 		return errors.New("lightnap: revoke device: id is empty")

@@ -21,10 +21,10 @@ const (
 // verified: a User is for display, never for deciding what somebody may do.
 type User struct {
 	ID     string
-	Name   string
+	Name   string // the user name
 	Email  string
-	Roles  []string
-	Claims map[string][]string // the custom claims
+	Roles  []string            // nil if there are none
+	Claims map[string][]string // the custom claims, each with its values; never nil
 }
 
 // InRole says whether the user has the role.

@@ -66,17 +66,24 @@ func (i *Issuer) prepare() {
 	i.base, i.client = u, exchange.New(i.Transport)
 }
 
+// Validate tells what is wrong with the fields. It need not be called: the other
+// methods fail with the same error.
+func (i *Issuer) Validate() error {
+	i.once.Do(i.prepare)
+	return i.fault
+}
+
 // Origins returns where the server's access tokens may be sent: to itself. It is
 // nil for a bad BaseURL.
 func (i *Issuer) Origins() []string {
-	i.once.Do(i.prepare)
-	if i.fault != nil {
+	if i.Validate() != nil {
 		return nil
 	}
 	return []string{i.base.Scheme + "://" + i.base.Host}
 }
 
-// Refresh implements [evertoken.Issuer].
+// Refresh implements [evertoken.Issuer]. It sends t's cookie and nothing else of
+// it; without one the error is Rejected, as it is for a cookie that is dead.
 func (i *Issuer) Refresh(ctx context.Context, t evertoken.Token) (evertoken.Token, error) {
 	if t.RefreshToken == "" {
 		return evertoken.Token{}, &evertoken.RefreshError{Outcome: evertoken.Rejected, Err: errors.New("lightnap: there is no refresh token")}
@@ -84,9 +91,15 @@ func (i *Issuer) Refresh(ctx context.Context, t evertoken.Token) (evertoken.Toke
 	return i.tokenFrom(i.call(ctx, http.MethodGet, "access-token", nil, cookie(t)))
 }
 
-// Revoke ends t's session at the server, as logging out does.
+// Revoke ends t's session at the server, as logging out does. One that has ended
+// already is no error (as in RFC 7009, section 2.2). Access tokens live on until
+// they expire.
 func (i *Issuer) Revoke(ctx context.Context, t evertoken.Token) error {
 	_, _, err := i.call(ctx, http.MethodGet, "logout", nil, cookie(t))
+	var failed *evertoken.RefreshError
+	if errors.As(err, &failed) && failed.Outcome == evertoken.Rejected {
+		return nil
+	}
 	return err
 }
 
@@ -129,9 +142,8 @@ func bearer(t evertoken.Token) decoration {
 // call makes one request to the identity API and opens the answer's envelope.
 // The answer stands beside an error too, as far as it arrived.
 func (i *Issuer) call(ctx context.Context, method, path string, in any, proofs ...decoration) (json.RawMessage, *exchange.Answer, error) {
-	i.once.Do(i.prepare)
-	if i.fault != nil {
-		return nil, nil, &evertoken.RefreshError{Outcome: evertoken.Misconfigured, Err: i.fault}
+	if err := i.Validate(); err != nil {
+		return nil, nil, &evertoken.RefreshError{Outcome: evertoken.Misconfigured, Err: err}
 	}
 	var body io.Reader
 	if in != nil {

@@ -238,12 +238,35 @@ func TestSignInAnswers(t *testing.T) {
 	}
 }
 
+// A sign-in that says so and brings no token is no sign-in.
+func TestSignInWithoutToken(t *testing.T) {
+	for name, body := range map[string]string{
+		"empty token":   `{"result":{"type":"AccessToken","accessToken":""},"type":"Success"}`,
+		"no token":      `{"result":{"type":"AccessToken"},"type":"Success"}`,
+		"another type":  `{"result":{"type":"New","accessToken":"` + secretJWT + `"},"type":"Success"}`,
+		"another shape": `{"result":"` + secretJWT + `","type":"Success"}`,
+		"no result":     `{"type":"Success"}`,
+	} {
+		base, _ := rawServer(t, answer("200 OK", "Content-Type: application/json\r\nSet-Cookie: refreshToken="+nextCookie+"\r\n", body), false)
+		token, err := (&Issuer{BaseURL: base}).Login(t.Context(), Credentials{Login: "me", Password: "s3cret"})
+		var failed *evertoken.RefreshError
+		if !errors.As(err, &failed) || failed.Outcome != evertoken.Ambiguous || token.AccessToken+token.RefreshToken != "" ||
+			!strings.Contains(err.Error(), "lightnap: login: member result") || strings.Contains(err.Error(), secretJWT) {
+			t.Errorf("%s: %v, %v", name, token, err)
+		}
+	}
+}
+
 func TestBadBaseURL(t *testing.T) {
 	for _, base := range []string{"", "api.example.com", "http://api.example.com", "https://u:s3cret@api.example.com", "ftp://x", "https://x?q=s3cret", ":"} {
 		i := &Issuer{BaseURL: base}
 		_, err := i.Refresh(t.Context(), evertoken.Token{RefreshToken: secretCookie})
 		if err == nil || !strings.Contains(err.Error(), "BaseURL") || strings.Contains(err.Error(), "s3cret") || i.Origins() != nil {
 			t.Errorf("%q: %v, origins %v", base, err, i.Origins())
+		}
+		_, err = evertoken.New(t.Context(), evertoken.Config{Issuer: i})
+		if err == nil || !strings.HasPrefix(err.Error(), "evertoken: bad Config: Issuer: lightnap: BaseURL") || strings.Contains(err.Error(), "Origins") {
+			t.Errorf("%q: New = %v", base, err)
 		}
 	}
 	if got := fmt.Sprint((&Issuer{BaseURL: "https://api.example.com/lightnap/"}).Origins()); got != "[https://api.example.com]" {

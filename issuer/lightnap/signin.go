@@ -60,10 +60,12 @@ type Registration struct {
 	Email      string
 	UserName   string
 	Password   string
-	RememberMe bool
+	RememberMe bool // as in Credentials
 }
 
-// Register makes an account and signs in, with the results of [Issuer.Login].
+// Register makes an account and signs in, with the results of [Issuer.Login]. A
+// name that is taken or a password that is too weak is Rejected, with the
+// server's words as the description.
 func (i *Issuer) Register(ctx context.Context, r Registration) (evertoken.Token, error) {
 	return i.signIn(ctx, "register", struct {
 		Email           string `json:"email"`
@@ -90,6 +92,9 @@ func (i *Issuer) signIn(ctx context.Context, path string, in any) (evertoken.Tok
 	}
 	switch out.Type {
 	case "AccessToken":
+		if out.AccessToken == "" {
+			return evertoken.Token{}, &evertoken.RefreshError{StatusCode: answer.StatusCode, Err: fmt.Errorf("lightnap: %s: member result.accessToken is empty", path)}
+		}
 		t := evertoken.Token{AccessToken: out.AccessToken}
 		t.RefreshToken, t.RefreshExpiry = newestCookie(answer.Header)
 		return t, nil
@@ -109,12 +114,13 @@ func waiting(err error) error {
 
 // A Verification completes a sign-in that needed a second factor.
 type Verification struct {
-	Login      string
+	Login      string // as in Credentials
 	Code       string // as the server sent it to its user
-	RememberMe bool
+	RememberMe bool   // as in Credentials: the server does not remember it from there
 }
 
-// VerifyCode completes a sign-in after [ErrTwoFactorRequired].
+// VerifyCode completes a sign-in after [ErrTwoFactorRequired]. A wrong code, or
+// one that is too old, is Rejected.
 func (i *Issuer) VerifyCode(ctx context.Context, v Verification) (evertoken.Token, error) {
 	return i.tokenFrom(i.call(ctx, http.MethodPost, "verify-code", struct {
 		Code          string `json:"code"`

@@ -81,6 +81,40 @@ func TestRegister(t *testing.T) {
 	}
 }
 
+// What somebody sees and does of other sessions, and what is refused.
+func TestDevices(t *testing.T) {
+	core, issuer := newServer(t, identity.Config{Accounts: []identity.Account{{Email: "me@example.com", Password: "Passw0rd!"}}})
+	signIn := func() evertoken.Token {
+		token, err := issuer.Login(t.Context(), lightnap.Credentials{Login: "me@example.com", Password: "Passw0rd!"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	here, lost := signIn(), signIn()
+	devices, err := issuer.Devices(t.Context(), here)
+	if err != nil || len(devices) != 2 {
+		t.Fatalf("Devices = %+v, %v", devices, err)
+	}
+	if err := issuer.RevokeDevice(t.Context(), here, devices[0].ID); err != nil { // the one that ends last
+		t.Fatal(err)
+	}
+	_, err = issuer.Refresh(t.Context(), lost)
+	wantOutcome(t, "Refresh of a revoked device", err, evertoken.Rejected)
+	if _, err := issuer.Refresh(t.Context(), here); err != nil {
+		t.Errorf("Refresh of the other: %v", err)
+	}
+	wantOutcome(t, "RevokeDevice, again", issuer.RevokeDevice(t.Context(), here, devices[0].ID), evertoken.Rejected)
+	if err := issuer.RevokeDevice(t.Context(), here, ""); err == nil {
+		t.Error("RevokeDevice without an id passed")
+	}
+	core.ExpireAccessTokens()
+	var failed *evertoken.RefreshError
+	if _, err := issuer.Devices(t.Context(), here); !errors.As(err, &failed) || failed.StatusCode != 401 {
+		t.Errorf("Devices with a refused token: %v", err)
+	}
+}
+
 // Every generation of the server: renewals, rotation, and what logging out leaves.
 func TestGenerations(t *testing.T) {
 	for name, generation := range map[string]identity.Generation{"current": identity.Current, "older": identity.Older} {
@@ -116,6 +150,9 @@ func TestGenerations(t *testing.T) {
 			}
 			_, err = issuer.Refresh(t.Context(), token)
 			wantOutcome(t, "Refresh after Revoke", err, evertoken.Rejected)
+			if err := issuer.Revoke(t.Context(), token); err != nil {
+				t.Errorf("Revoke of a session that has ended: %v", err)
+			}
 		})
 	}
 }

@@ -1,0 +1,213 @@
+package evertest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/evertoken/evertoken"
+	"github.com/evertoken/evertoken/evertest"
+	"github.com/evertoken/evertoken/issuer/lightnap"
+)
+
+// exampleT stands for the *testing.T of a test, which an example has not got.
+type exampleT struct {
+	testing.TB
+	cleanups []func()
+}
+
+func (t *exampleT) Helper()                   {}
+func (t *exampleT) Context() context.Context  { return context.Background() }
+func (t *exampleT) Cleanup(f func())          { t.cleanups = append(t.cleanups, f) }
+func (t *exampleT) Errorf(s string, a ...any) { log.Printf(s, a...) }
+func (t *exampleT) Fatal(a ...any)            { log.Fatal(a...) }
+func (t *exampleT) Fatalf(s string, a ...any) { log.Fatalf(s, a...) }
+
+// end does what the end of a test does.
+func (t *exampleT) end() {
+	for i := len(t.cleanups) - 1; i >= 0; i-- {
+		t.cleanups[i]()
+	}
+}
+
+// newClient is a client of the server, without its log.
+func newClient(t *exampleT, srv *evertest.Server) *evertoken.Client {
+	cfg := srv.Config()
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	client, err := evertoken.New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	if _, err := client.Token(t.Context()); err != nil { // signs in
+		t.Fatal(err)
+	}
+	return client
+}
+
+func visit(t *exampleT, client *http.Client, url string) string {
+	resp, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	return resp.Status
+}
+
+// A program is told 401 behind the scenes, and does not notice.
+func ExampleServer_ExpireAccessTokens() {
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	srv := evertest.NewServer(t)
+	client := newClient(t, srv)
+	srv.ExpireAccessTokens()
+	fmt.Println(visit(t, client.HTTP(), srv.URL+"/api/users/me/profile"))
+	fmt.Println(srv.Counts().Refreshes, "refresh")
+	// Output:
+	// 200 OK
+	// 1 refresh
+}
+
+// The issuer ends the session; the next renewal finds out.
+func ExampleServer_RevokeSessions() {
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	srv := evertest.NewServer(t)
+	client := newClient(t, srv)
+	srv.RevokeSessions()
+	err := client.Refresh(t.Context())
+	var failed *evertoken.RefreshError
+	if errors.As(err, &failed) {
+		fmt.Println(failed.Outcome)
+	}
+	// Output: rejected
+}
+
+// No refresh token is used twice.
+func ExampleServer_Rotate() {
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	srv := evertest.NewServer(t)
+	client := newClient(t, srv)
+	srv.Rotate(true)
+	for range 3 {
+		if err := client.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fmt.Printf("%+v\n", srv.Counts())
+	// Output: {Refreshes:3 SpentTwice:0 ExpiredSent:0}
+}
+
+// What breaks on the way to the issuer, and what the client makes of it. It
+// serves its token meanwhile, whatever happens.
+func ExampleServer_Fail() {
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	for _, f := range []struct {
+		what  string
+		fault evertest.Fault
+	}{
+		{"a proxy in maintenance", evertest.Status(http.StatusServiceUnavailable)},
+		{"a slow issuer", evertest.Delay(10 * time.Millisecond)},
+		{"the request lost", evertest.DropBefore()},
+		{"the reply lost", evertest.DropAfter()},
+		{"half of the reply lost", evertest.LoseBody()},
+	} {
+		srv := evertest.NewServer(t, evertest.Options{Rotate: true, ReuseGrace: time.Minute})
+		client := newClient(t, srv)
+		srv.Fail(1, f.fault)
+		err := client.Refresh(t.Context())
+		var failed *evertoken.RefreshError
+		switch {
+		case errors.As(err, &failed):
+			fmt.Printf("%s: %v\n", f.what, failed.Outcome)
+		case err == nil:
+			fmt.Printf("%s: renewed, the issuer saw %d\n", f.what, srv.Counts().Refreshes)
+		}
+		if _, err := client.Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Output:
+	// a proxy in maintenance: unavailable
+	// a slow issuer: renewed, the issuer saw 1
+	// the request lost: renewed, the issuer saw 1
+	// the reply lost: renewed, the issuer saw 2
+	// half of the reply lost: ambiguous
+}
+
+// A fault of one's own: an issuer that asks for patience.
+func ExampleFault() {
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	srv := evertest.NewServer(t)
+	client := newClient(t, srv)
+	srv.Fail(1, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		w.Header().Set("Retry-After", "7")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	err := client.Refresh(t.Context())
+	var failed *evertoken.RefreshError
+	if errors.As(err, &failed) {
+		fmt.Println(failed.Outcome, failed.RetryAfter)
+	}
+	// Output: unavailable 7s
+}
+
+// An API of one's own behind the issuer.
+func ExampleOptions() {
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	api := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	srv := evertest.NewServer(t, evertest.Options{Handler: api})
+	client := newClient(t, srv)
+	fmt.Println(visit(t, client.HTTP(), srv.URL+"/orders"))
+	fmt.Println(visit(t, &http.Client{Transport: srv.Transport()}, srv.URL+"/orders"))
+	// Output:
+	// 204 No Content
+	// 401 Unauthorized
+}
+
+// A real socket, for a program of its own.
+func ExampleServer_Listen() {
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	url := evertest.NewServer(t).Listen()
+	issuer := &lightnap.Issuer{BaseURL: url}
+	token, err := issuer.Login(t.Context(), lightnap.Credentials{Login: evertest.Login, Password: evertest.Password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, err := lightnap.Identity(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println(user.Email, user.Roles)
+	// Output: demo@example.com [User]
+}
+
+// What a test of one's own looks like.
+func ExampleNewServer() {
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	srv := evertest.NewServer(t)
+	cfg := srv.Config()
+	client, err := evertoken.New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	resp, err := client.HTTP().Get(srv.URL + "/api/users/me/profile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.Status)
+	// Output: 200 OK
+}

@@ -1,0 +1,6 @@
+package testserver
+
+import "syscall"
+
+// attributes changes nothing: there is no superuser who must not run a server.
+func attributes(*owner) *syscall.SysProcAttr { return nil }
