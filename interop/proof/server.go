@@ -137,14 +137,15 @@ func (s *server) start(ctx context.Context) error {
 	}
 }
 
-// onlyLoopback is an error on a machine that others can reach.
+// onlyLoopback is an error on a machine that others can reach. A new namespace may
+// have further interfaces, of tunnels; they are down.
 func onlyLoopback() error {
 	all, err := net.Interfaces()
 	if err != nil {
 		return err
 	}
 	for _, i := range all {
-		if i.Flags&net.FlagLoopback == 0 {
+		if i.Flags&net.FlagLoopback == 0 && i.Flags&net.FlagUp != 0 {
 			return fmt.Errorf("not started, because there is %s: it needs a network namespace with nothing but loopback", i.Name)
 		}
 	}

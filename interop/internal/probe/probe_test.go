@@ -28,6 +28,7 @@ type fake struct {
 	deaf    bool // does not know the session
 
 	mu     sync.Mutex
+	got    string // refresh token
 	n      int
 	spent  time.Time // when the last token was spent
 	ended  bool
@@ -53,8 +54,9 @@ func (f *fake) start(t *testing.T) string {
 	return srv.URL
 }
 
+// refuse gives the answer for what is wrong. ECHO in it becomes the token.
 func (f *fake) refuse(w http.ResponseWriter, what, standard string) {
-	answer := f.words[what]
+	answer := strings.ReplaceAll(f.words[what], "ECHO", f.got)
 	if answer == "" {
 		answer = standard
 	}
@@ -79,7 +81,8 @@ func (f *fake) token(w http.ResponseWriter, r *http.Request) {
 		form = func(name string) string { return doc[name] }
 	}
 	old := fmt.Sprintf("s3cret-refresh-%d", f.n-1)
-	switch got := form("refresh_token"); {
+	f.got = form("refresh_token")
+	switch got := f.got; {
 	case id != "" && id != "me":
 		f.refuse(w, "client", `401 {"error":"invalid_client"}`)
 	case id != "" && word != secret:
@@ -256,6 +259,10 @@ func TestHonouredToItsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantLines(t, r, map[string]string{"honoured": "refused with 401 after 1"})
+	word, _, _ := strings.Cut(strings.TrimPrefix(r.Line("honoured"), "for "), ",")
+	if seen, err := time.ParseDuration(word); err != nil || seen < 500*time.Millisecond || seen > 1100*time.Millisecond {
+		t.Errorf("honoured for %q, %v; want about a second", word, err)
+	}
 }
 
 // Directus wants JSON and has its members elsewhere, in milliseconds.
@@ -269,6 +276,32 @@ func TestDirectusIsFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantLines(t, r, map[string]string{"asked": "with JSON", "preset": "directus", "lifetime": "15m0s by the answer"})
+}
+
+// A preset whose grace is longer than the server's makes a client spend tokens
+// twice: it does not fit, however well it reads.
+func TestGraceTooLong(t *testing.T) {
+	for reuse, want := range map[bool]string{false: "supabase-auth", true: "none fits; a Dialect that does is below"} {
+		f := &fake{json: true, words: map[string]string{"token": `400 {"error_code":"refresh_token_not_found","msg":"Invalid Refresh Token"}`}}
+		r, err := probed(t, f, Config{Reuse: reuse})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantLines(t, r, map[string]string{"asked": "grant_type in the URL", "preset": want})
+		if strings.Contains(text(t, r), "ReuseGrace:") {
+			t.Errorf("%s", text(t, r))
+		}
+	}
+}
+
+// A server without clients says of an unknown one what it says of a dead token.
+func TestNoClients(t *testing.T) {
+	f := &fake{words: map[string]string{"client": `400 {"error":"invalid_grant","error_description":"no"}`}}
+	r, err := probed(t, f, Config{ClientID: "me", Secret: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantLines(t, r, map[string]string{"unknown client": "the same as of a dead token", "preset": "the zero Dialect"})
 }
 
 // A server that no preset knows gets a dialect of its own, which is Go and fits.
@@ -323,6 +356,25 @@ func TestTokenOfNoUse(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	wantLines(t, r, map[string]string{"renewal": "400 invalid_grant", "preset": "the zero Dialect"})
+}
+
+// Servers that repeat a token in their words do not get it printed.
+func TestEcho(t *testing.T) {
+	for _, words := range []string{`400 {"error":"gone","error_description":"no token ECHO"}`, `400 {"code":"gone","detail":"no token ECHO"}`, `400 {"detail":"no token ECHO"}`} {
+		f := &fake{words: map[string]string{"token": words}, family: true}
+		r, err := probed(t, f, Config{Reuse: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantLines(t, r, map[string]string{"reuse": "no token [secret]"})
+		got := text(t, r)
+		if !strings.Contains(got, `Code: "gone", Outcome: evertoken.Rejected`) && !strings.Contains(got, `Text: "no token", Outcome: evertoken.Rejected`) {
+			t.Errorf("%s", got)
+		}
+		if n := strings.Count(got, "evertoken.Rejected"); n != 1 || strings.Contains(got, "not solved") {
+			t.Errorf("%d verdicts, want 1 that says it all:\n%s", n, got)
+		}
+	}
 }
 
 func TestErrors(t *testing.T) {

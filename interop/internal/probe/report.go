@@ -39,6 +39,9 @@ func (r *Report) fits(names []string) {
 	r.add("preset", "%s", text)
 }
 
+// hidden stands for a secret, here and in the errors of package oauth.
+const hidden = "[secret]"
+
 // ShortestSecret is how long a secret must be to be looked for in a report. A
 // shorter one would tear words apart.
 const ShortestSecret = 8
@@ -54,7 +57,7 @@ func (r *Report) hide(secrets ...string) {
 
 func (r *Report) clean(text string) string {
 	for _, s := range r.secrets {
-		text = strings.ReplaceAll(text, s, "[secret]")
+		text = strings.ReplaceAll(text, s, hidden)
 	}
 	return text
 }

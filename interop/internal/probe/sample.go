@@ -42,6 +42,7 @@ func madeUp() string { return "made-up-" + rand.Text() }
 
 // ask sends a token and listens to the answer. An error means that there was none.
 func (p *prober) ask(ctx context.Context, what string, means meaning, auth oauth.ClientAuth, token string) (*sample, error) {
+	p.report.hide(token)
 	t := &tap.Tap{}
 	i := &oauth.Issuer{TokenURL: p.TokenURL, Client: auth, Dialect: p.manner.dialect(), Transport: t.Transport()}
 	fresh, err := i.Refresh(ctx, p.session(token))

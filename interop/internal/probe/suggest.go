@@ -183,13 +183,24 @@ func (p *prober) verdict(d oauth.Dialect, s *sample) (oauth.Verdict, bool) {
 	case len(bytes.TrimSpace(s.answer.Body)) == 0:
 		v.Empty = true
 	case v.Code == "":
-		v.Text = failed.Description
+		v.Text = constantPart(p.report.clean(failed.Description))
 	}
 	if p.tooWide(d, v, s) {
-		v.Text = failed.Description
+		v.Text = constantPart(p.report.clean(failed.Description))
 	}
 	distinct := v.Empty || v.Code != "" || v.Text != ""
-	return v, distinct && !p.tooWide(d, v, s) && p.report.clean(v.Text) == v.Text
+	return v, distinct && !p.tooWide(d, v, s)
+}
+
+// constantPart is the longest part of a text that does not depend on the token.
+func constantPart(text string) string {
+	longest := ""
+	for part := range strings.SplitSeq(text, hidden) {
+		if part = strings.TrimSpace(part); len(part) > len(longest) {
+			longest = part
+		}
+	}
+	return longest
 }
 
 // tooWide says that a verdict is also one on an answer that means something else.
