@@ -18,14 +18,13 @@ const often = 600 * time.Millisecond
 
 func (t *trial) web() options { return options{clientID: "web", store: t.store(), interval: often} }
 
-// busy is web for a session that requests are made on. Where tokens live so long
-// that renewals are forced, checks make none, but are more often than those: a
-// renewal ends the old access token there, and of the 401s that follow a client
-// minds one in each interval.
-func (k kind) busy(o options, forced time.Duration) options {
+// busy is for a session that requests are made on. Where renewals are forced, the
+// checks in between make none; they come more rarely than the renewals, each of
+// which ends the old access token under the requests on their way.
+func (k kind) busy(o options) options {
 	o.interval = often
 	if k.fixed {
-		o.interval, o.window = forced/2, time.Second
+		o.window = time.Second
 	}
 	return o
 }
@@ -74,7 +73,7 @@ func firstToken(ctx context.Context, t *trial) (err error) {
 // renewals are made in the background if tokens are short-lived, and forced else.
 func renewals(ctx context.Context, t *trial) (err error) {
 	const want = 50
-	n, err := t.signedIn(ctx, t.busy(t.web(), forcedEvery))
+	n, err := t.signedIn(ctx, t.busy(t.web()))
 	if err != nil {
 		return err
 	}
@@ -137,7 +136,7 @@ func restart(ctx context.Context, t *trial) error {
 		if part == 0 {
 			start = t.signedIn
 		}
-		n, err := start(ctx, t.busy(t.web(), forcedEvery))
+		n, err := start(ctx, t.busy(t.web()))
 		if err != nil {
 			return err
 		}
