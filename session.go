@@ -231,7 +231,9 @@ func (s *session) end(ctx context.Context) (*snapshot, error) {
 		last = k
 	}
 	s.forget(ErrSignedOut)
-	s.dropped = last.SID
+	if last.exists() { // else what an earlier SignOut dropped may still be there
+		s.dropped = last.SID
+	}
 	for err == nil && s.version != "" {
 		if err = s.remove(ctx, s.version); !errors.Is(err, storage.ErrConflict) {
 			break

@@ -371,3 +371,22 @@ func TestFolderThatTakesNoWrites(t *testing.T) {
 		w.wantToken("access-2")
 	})
 }
+
+// A second SignOut, as of a person who saw the first one fail, forgets nothing.
+func TestSignOutTwiceThatCouldNotDelete(t *testing.T) {
+	s := newHookedStore()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		w.signIn()
+		s.breaks("load", "delete")
+		for range 2 {
+			if err := w.client.SignOut(t.Context()); !errors.Is(err, errDisk) {
+				t.Fatalf("SignOut = %v", err)
+			}
+		}
+		s.meet(nil)
+		w.pass(time.Minute, time.Second)
+		if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrSignedOut) || !w.absent() {
+			t.Fatalf("Token = %v, the record is deleted: %t", err, w.absent())
+		}
+	})
+}
