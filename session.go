@@ -144,6 +144,7 @@ func (s *session) adopt(n *snapshot, v storage.Version) {
 func (s *session) read(ctx context.Context) error {
 	for {
 		if err := s.load(ctx); err != nil {
+			s.resort()
 			return err
 		}
 		if err := s.write(ctx); !errors.Is(err, storage.ErrConflict) {
@@ -166,20 +167,28 @@ func (s *session) put(ctx context.Context, from, n *snapshot) error {
 	return s.read(ctx)
 }
 
-// write saves known, unless it is saved, and publishes it then. If that fails
-// it is published all the same once there is nothing else left to serve: losing
-// it would cost as much as losing it later.
+// write saves known, unless it is saved, and publishes it then.
 func (s *session) write(ctx context.Context) error {
 	if s.saved.Load() {
 		return nil
 	}
 	known := s.known.Load()
 	err := s.save(ctx, known.Record)
-	s.saved.Store(err == nil)
-	if err == nil || !s.served.Load().alive(wall(s.clock)) {
-		s.serve(known)
+	if err != nil {
+		s.resort()
+		return err
 	}
-	return err
+	s.saved.Store(true)
+	s.serve(known)
+	return nil
+}
+
+// resort publishes what could not be saved once there is nothing else left to
+// serve: losing it now would cost as much as losing it later.
+func (s *session) resort() {
+	if !s.served.Load().alive(wall(s.clock)) {
+		s.serve(s.known.Load())
+	}
 }
 
 // swap replaces the record of from by r, which holds the same tokens, if from is
