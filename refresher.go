@@ -180,8 +180,10 @@ func (r *refresher) round(w *wish, check bool) {
 	if r.held != nil {
 		_ = flight.Within(r.ctx, r.clock, storeTimeout, r.held.Extend)
 	}
+	before := r.session.known.Load()
 	err := r.read()
-	if cause := r.cause(w, check); cause != "" {
+	adopted := r.overtaken(before, r.session.known.Load()) // each process would renew anew what another just has
+	if cause := r.cause(w, check && !adopted); cause != "" {
 		if err = r.holding(cause); err == nil {
 			err = r.renew(cause)
 		}

@@ -753,6 +753,24 @@ func TestTwoClientsShareASession(t *testing.T) {
 	})
 }
 
+// Tokens that each check finds due are renewed as often as one client would,
+// however many there are.
+func TestAdoptingEndsTheRound(t *testing.T) {
+	inWorld(t, 5*time.Minute, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		for _, draw := range []float64{0.25, 0.5, 0.75} {
+			other, err := newClient(t.Context(), w.cfg, func() float64 { return draw })
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = other.Close() }()
+		}
+		w.pass(time.Hour, time.Second)
+		w.wantCalls(60)
+		w.wantNothingSpentTwice()
+	})
+}
+
 func TestDamagedRecord(t *testing.T) {
 	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
 		if _, err := w.store.Save(t.Context(), "default", []byte(`{"evertoken":1,"sid":"x`), ""); err != nil {
