@@ -792,6 +792,27 @@ func TestDamagedRecord(t *testing.T) {
 	})
 }
 
+// A sealing store finds the damage itself.
+func TestDamagedSealedRecord(t *testing.T) {
+	inner := storage.NewMemory()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = storage.Encrypt(inner, make([]byte, 32)) }, func(t *testing.T, w *world) {
+		if _, err := inner.Save(t.Context(), "default", []byte("junk"), ""); err != nil {
+			t.Fatal(err)
+		}
+		w.restart()
+		if _, err := w.client.Token(t.Context()); !errors.Is(err, storage.ErrCorrupt) || errors.Is(err, ErrSignedOut) {
+			t.Fatalf("Token = %v, want ErrCorrupt", err)
+		}
+		w.signIn()
+		w.wantToken("access-1")
+		if item, err := w.store.Load(t.Context(), "default.corrupt"); err != nil || string(item.Data) != "junk" {
+			t.Fatalf("kept aside %q, %v", item.Data, err)
+		}
+		w.restart()
+		w.wantToken("access-1")
+	})
+}
+
 func TestRecordOfANewerRelease(t *testing.T) {
 	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
 		if _, err := w.store.Save(t.Context(), "default", []byte(`{"evertoken":7}`), ""); err != nil {

@@ -260,20 +260,16 @@ func (s *session) end(ctx context.Context) (*snapshot, error) {
 // afterwards if it is the one in memory.
 func (s *session) load(ctx context.Context) error {
 	asked, last := wall(s.clock), s.looked // before the read: who is frozen after it wakes with an old record
-	item, err := s.store.Load(ctx, s.key)
-	if errors.Is(err, storage.ErrNotFound) {
+	r, item, err := s.fetch(ctx)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
 		s.vanish()
 		return nil
-	}
-	if err != nil {
-		return &storeError{"load", err}
-	}
-	r, err := record.Decode(s.key, item.Data)
-	if err != nil {
-		if errors.Is(err, storage.ErrCorrupt) && !s.known.Load().exists() {
-			s.version, s.damaged = item.Version, item.Data
-			s.forget(err)
-		}
+	case errors.Is(err, storage.ErrCorrupt) && !s.known.Load().exists():
+		s.version, s.damaged = item.Version, item.Data
+		s.forget(err)
+		return err
+	case err != nil:
 		return err
 	}
 	s.looked = asked
@@ -330,20 +326,29 @@ func (s *session) compare(r record.Record, v storage.Version, last time.Time) {
 
 // locate learns what the store holds, without taking it into memory.
 func (s *session) locate(ctx context.Context) (record.Record, error) {
-	item, err := s.store.Load(ctx, s.key)
-	if errors.Is(err, storage.ErrNotFound) {
+	r, item, err := s.fetch(ctx)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
 		s.version, s.damaged = "", nil
 		return record.Record{}, nil
-	}
-	if err != nil {
-		return record.Record{}, &storeError{"load", err}
-	}
-	s.version, s.damaged = item.Version, nil
-	r, err := record.Decode(s.key, item.Data)
-	if errors.Is(err, storage.ErrCorrupt) {
-		s.damaged, err = item.Data, nil
+	case errors.Is(err, storage.ErrCorrupt):
+		s.version, s.damaged = item.Version, item.Data
+		return record.Record{}, nil
+	case err == nil:
+		s.version, s.damaged = item.Version, nil
 	}
 	return r, err
+}
+
+// fetch reads what the store holds. Both the store, if it seals, and we may find
+// that it is damaged; the bytes are there beside that error.
+func (s *session) fetch(ctx context.Context) (record.Record, storage.Item, error) {
+	item, err := s.store.Load(ctx, s.key)
+	if err != nil {
+		return record.Record{}, item, &storeError{"load", err}
+	}
+	r, err := record.Decode(s.key, item.Data)
+	return r, item, err
 }
 
 // save writes one record over the version that is known. Damaged bytes are
