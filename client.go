@@ -45,7 +45,7 @@ type Config struct {
 	Origins []string
 
 	// Store keeps the session. Nil means memory: the session ends with the
-	// process.
+	// process. No step with it is waited for longer than 10 s.
 	Store storage.Store
 
 	// Session is the key of the session in Store. Empty means "default".

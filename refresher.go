@@ -10,10 +10,7 @@ import (
 	"github.com/evertoken/evertoken/internal/flight"
 )
 
-const (
-	storeTimeout = 10 * time.Second // one step with the store
-	saveAgain    = 5 * time.Second  // between tries to save a pair
-)
+const saveAgain = 5 * time.Second // between tries to save a pair
 
 // A refresher is the loop that keeps the session alive. Its goroutine is the
 // only one that sends refresh tokens. It is owned by halt, which waits for it.
@@ -146,7 +143,7 @@ func (r *refresher) run() {
 	r.take()
 	r.grant(ErrClosed)
 	if !r.session.settled() {
-		r.err = r.step(context.WithoutCancel(r.ctx), r.session.write)
+		r.err = r.session.do(context.WithoutCancel(r.ctx), r.session.write)
 	}
 	r.held.Release()
 }
@@ -166,12 +163,6 @@ func (r *refresher) sleep(next time.Time) bool {
 	case <-r.wake:
 	}
 	return r.ctx.Err() == nil
-}
-
-// step takes one bounded step of the session. Writes that must not be lost pass
-// a context that outlives the client.
-func (r *refresher) step(ctx context.Context, f func(context.Context) error) error {
-	return flight.Within(ctx, r.clock, storeTimeout, func(ctx context.Context) error { return r.session.do(ctx, f) })
 }
 
 // round is one look: read the record, then renew if there is a cause. The state
@@ -200,7 +191,7 @@ func (r *refresher) round(w *wish, check bool) {
 
 // read brings memory and the record together, and tells what it found.
 func (r *refresher) read() error {
-	err := r.step(r.ctx, func(ctx context.Context) error {
+	err := r.session.do(r.ctx, func(ctx context.Context) error {
 		before, settled := r.session.known.Load(), r.session.settled()
 		err := r.session.read(ctx)
 		s := r.session.known.Load()

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/evertoken/evertoken/internal/flight"
 	"github.com/evertoken/evertoken/internal/record"
 	"github.com/evertoken/evertoken/storage"
 )
@@ -98,7 +99,11 @@ func newSession(cfg *Config) *session {
 	return s
 }
 
-// do takes one step in a turn of its own.
+// storeTimeout bounds one step with the store, and so the wait for a turn.
+const storeTimeout = 10 * time.Second
+
+// do takes one bounded step in a turn of its own. Writes that must not be lost
+// pass a context that outlives the client.
 func (s *session) do(ctx context.Context, step func(context.Context) error) error {
 	select {
 	case s.turn <- struct{}{}:
@@ -106,7 +111,7 @@ func (s *session) do(ctx context.Context, step func(context.Context) error) erro
 		return &storeError{"wait", context.Cause(ctx)}
 	}
 	defer func() { <-s.turn }()
-	return step(ctx)
+	return flight.Within(ctx, s.clock, storeTimeout, step)
 }
 
 // settled says that the newest known is in the store.
