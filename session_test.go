@@ -333,6 +333,9 @@ func TestSignInThatClosingOvertakes(t *testing.T) {
 		if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrClosed) {
 			t.Fatalf("Token after Close: %v", err)
 		}
+		if s := w.client.Status(); s.State != Closed {
+			t.Errorf("Status after Close = %+v", s)
+		}
 		w.open()
 		w.wantToken("access-1") // it was saved all the same
 	})
