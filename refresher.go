@@ -109,15 +109,34 @@ func (r *refresher) take() *wish {
 	return r.taken
 }
 
-// grant ends the wish that the loop has taken, if any.
-func (r *refresher) grant(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if w := r.taken; w != nil {
+// end ends a wish, if there is one, for all who wait for it.
+func (w *wish) end(err error) {
+	if w != nil {
 		w.err = err
 		close(w.done)
 	}
+}
+
+// grant ends the wish that the loop has taken.
+func (r *refresher) grant(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.taken.end(err)
 	r.taken = nil
+}
+
+// supersede ends the wishes that s, a sign-in or a sign-out, has overtaken: the
+// loop may be busy for minutes with the session that was before.
+func (r *refresher) supersede(s *snapshot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range []**wish{&r.wish, &r.taken} {
+		if *w != nil && ((*w).about == nil || (*w).about.SID != s.SID) {
+			(*w).end(s.err)
+			*w = nil
+		}
+	}
+	r.poke()
 }
 
 // halt stops the loop and waits for it. It may be called more than once.

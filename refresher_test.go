@@ -513,10 +513,11 @@ func TestSignOutDuringARenewal(t *testing.T) {
 		if err := w.client.SignOut(t.Context()); err != nil {
 			t.Fatalf("SignOut: %v", err)
 		}
-		close(release)
 		if err := <-done; !errors.Is(err, ErrSignedOut) {
 			t.Fatalf("Refresh = %v, want ErrSignedOut", err)
 		}
+		close(release)
+		synctest.Wait()
 		if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrSignedOut) {
 			t.Fatalf("Token = %v, want ErrSignedOut", err)
 		}
@@ -544,10 +545,10 @@ func TestSignInDuringARenewal(t *testing.T) {
 		synctest.Wait()
 		w.signIn()
 		w.wantToken("access-2")
-		close(release)
 		if err := <-done; err != nil {
 			t.Fatalf("Refresh = %v, though somebody has signed in", err)
 		}
+		close(release)
 		w.pass(2*time.Minute, time.Minute)
 		w.wantToken("access-2") // the late renewal of the other session is dropped
 		w.issuer.mu.Lock()
