@@ -45,7 +45,7 @@ type Config struct {
 	Origins []string
 
 	// Store keeps the session. Nil means memory: the session ends with the
-	// process.
+	// process. No step with it is waited for longer than 10 s.
 	Store storage.Store
 
 	// Session is the key of the session in Store. Empty means "default".
@@ -222,18 +222,21 @@ func (c *Client) Token(ctx context.Context) (Token, error) {
 
 // snapshot is Token for the transport. The wait is for a wish that the loop
 // fulfils; it is repeated only when a token came that ended before it was seen.
+// A token that is there counts for more than the error of the wait.
 func (c *Client) snapshot(ctx context.Context) (*snapshot, error) {
+	var err error
 	for {
 		s := c.session.served.Load()
 		if s.alive(wall(c.cfg.Clock)) {
 			return s, nil
 		}
-		if err := c.hopeless(s); err != nil {
+		if err == nil {
+			err = c.hopeless(s)
+		}
+		if err != nil {
 			return nil, err
 		}
-		if err := c.wait(ctx, c.loop.ask("", nil)); err != nil {
-			return nil, err
-		}
+		err = c.wait(ctx, c.loop.ask("", nil))
 	}
 }
 
@@ -310,7 +313,7 @@ func (c *Client) SignIn(ctx context.Context, t Token) error {
 		return fmt.Errorf("evertoken: sign in: %w", err)
 	}
 	c.board.show(c.session.known.Load(), c.session.settled(), 0, nil)
-	c.loop.poke()
+	c.loop.supersede(n)
 	return nil
 }
 
@@ -335,10 +338,10 @@ func (c *Client) SignOut(ctx context.Context) error {
 		err = fmt.Errorf("evertoken: sign out: %w", err)
 	}
 	c.board.show(c.session.known.Load(), true, 0, err)
-	c.loop.poke()
 	if last == nil {
 		return err
 	}
+	c.loop.supersede(c.session.known.Load())
 	revoked := revoke(ctx, c.cfg.Issuer, last.token())
 	if revoked != nil {
 		c.loop.orphan(last)

@@ -492,3 +492,38 @@ func TestWishIsAboutTheNewestToken(t *testing.T) {
 		}
 	})
 }
+
+// Who waits for a token has it as soon as somebody signs in, and is told as soon
+// as somebody signs out; the exchange that they waited for may take minutes.
+func TestWaitingEndsWithTheSession(t *testing.T) {
+	for name, tt := range map[string]struct {
+		end  func(*world) error
+		want error
+	}{
+		"sign-in":  {func(w *world) error { return w.client.SignIn(w.t.Context(), w.issuer.mint()) }, nil},
+		"sign-out": {func(w *world) error { return w.client.SignOut(w.t.Context()) }, ErrSignedOut},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+				w.signIn()
+				proceed := make(chan struct{})
+				defer close(proceed)
+				w.issuer.then(w.issuer.after(proceed))
+				w.pass(time.Hour, time.Hour)
+				got := make(chan error, 2)
+				for range 2 { // the second comes when the loop has taken the wish of the first
+					go func() { _, err := w.client.Token(t.Context()); got <- err }()
+					synctest.Wait()
+				}
+				if err := tt.end(w); err != nil {
+					t.Fatal(err)
+				}
+				for range 2 {
+					if err := <-got; !errors.Is(err, tt.want) {
+						t.Errorf("Token = %v, want %v", err, tt.want)
+					}
+				}
+			})
+		})
+	}
+}

@@ -102,7 +102,7 @@ func TestCloseWhileAnAnswerIsAwaited(t *testing.T) {
 // mind. Whether a step is begun then is drawn, hence the repetition.
 func TestNoPromptRetryAfterClose(t *testing.T) {
 	for range 30 {
-		inWorld(t, time.Hour, func(c *Config) { c.Store = unsharedStore{deafStore{c.Store}} }, func(_ *testing.T, w *world) {
+		inWorld(t, time.Hour, func(c *Config) { c.Store = unsharedStore{deafStore{c.Store}} }, func(t *testing.T, w *world) {
 			w.signIn()
 			answered := make(chan struct{})
 			w.issuer.then(func(context.Context, Token) (Token, error) {
@@ -112,7 +112,9 @@ func TestNoPromptRetryAfterClose(t *testing.T) {
 			w.refreshing()
 			closed := w.closing()
 			close(answered)
-			<-closed
+			if err := <-closed; err != nil {
+				t.Errorf("Close: %v", err)
+			}
 			w.wantCalls(1)
 		})
 	}

@@ -10,10 +10,7 @@ import (
 	"github.com/evertoken/evertoken/internal/flight"
 )
 
-const (
-	storeTimeout = 10 * time.Second // one step with the store
-	saveAgain    = 5 * time.Second  // between tries to save a pair
-)
+const saveAgain = 5 * time.Second // between tries to save a pair
 
 // A refresher is the loop that keeps the session alive. Its goroutine is the
 // only one that sends refresh tokens. It is owned by halt, which waits for it.
@@ -113,15 +110,34 @@ func (r *refresher) take() *wish {
 	return r.taken
 }
 
-// grant ends the wish that the loop has taken, if any.
-func (r *refresher) grant(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if w := r.taken; w != nil {
+// end ends a wish, if there is one, for all who wait for it.
+func (w *wish) end(err error) {
+	if w != nil {
 		w.err = err
 		close(w.done)
 	}
+}
+
+// grant ends the wish that the loop has taken.
+func (r *refresher) grant(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.taken.end(err)
 	r.taken = nil
+}
+
+// supersede ends the wishes that s, a sign-in or a sign-out, has overtaken: the
+// loop may be busy for minutes with the session that was before.
+func (r *refresher) supersede(s *snapshot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range []**wish{&r.wish, &r.taken} {
+		if *w != nil && ((*w).about == nil || (*w).about.SID != s.SID) {
+			(*w).end(s.err)
+			*w = nil
+		}
+	}
+	r.poke()
 }
 
 // halt stops the loop and waits for it. It may be called more than once.
@@ -147,7 +163,7 @@ func (r *refresher) run() {
 	r.take()
 	r.grant(ErrClosed)
 	if !r.session.settled() {
-		r.err = r.step(context.WithoutCancel(r.ctx), r.session.write)
+		r.err = r.session.do(context.WithoutCancel(r.ctx), r.session.write)
 	}
 	r.held.Release()
 }
@@ -169,20 +185,16 @@ func (r *refresher) sleep(next time.Time) bool {
 	return r.ctx.Err() == nil
 }
 
-// step takes one bounded step of the session. Writes that must not be lost pass
-// a context that outlives the client.
-func (r *refresher) step(ctx context.Context, f func(context.Context) error) error {
-	return flight.Within(ctx, r.clock, storeTimeout, func(ctx context.Context) error { return r.session.do(ctx, f) })
-}
-
 // round is one look: read the record, then renew if there is a cause. The state
 // is published before those who wish for it wake.
 func (r *refresher) round(w *wish, check bool) {
 	if r.held != nil {
 		_ = flight.Within(r.ctx, r.clock, storeTimeout, r.held.Extend)
 	}
+	before := r.session.known.Load()
 	err := r.read()
-	if cause := r.cause(w, check); cause != "" {
+	adopted := r.overtaken(before, r.session.known.Load()) // each process would renew anew what another just has
+	if cause := r.cause(w, check && !adopted); cause != "" {
 		if err = r.holding(cause); err == nil {
 			err = r.renew(cause)
 		}
@@ -199,7 +211,7 @@ func (r *refresher) round(w *wish, check bool) {
 
 // read brings memory and the record together, and tells what it found.
 func (r *refresher) read() error {
-	err := r.step(r.ctx, func(ctx context.Context) error {
+	err := r.session.do(r.ctx, func(ctx context.Context) error {
 		before, settled := r.session.known.Load(), r.session.settled()
 		err := r.session.read(ctx)
 		s := r.session.known.Load()

@@ -150,7 +150,7 @@ func (r *refresher) announce(s *snapshot, cause string) error {
 			return errForeignNote
 		}
 	}
-	err := r.step(r.ctx, func(ctx context.Context) error {
+	err := r.session.do(r.ctx, func(ctx context.Context) error {
 		return r.session.swap(ctx, s, s.Announced(r.owner, cause, now))
 	})
 	switch {
@@ -211,7 +211,7 @@ func (r *refresher) send(cause string) error {
 // other owner; where another session took its place, the pair is left alone: the
 // two may share a grant.
 func (r *refresher) save(s, n *snapshot) {
-	err := r.step(context.WithoutCancel(r.ctx), func(ctx context.Context) error {
+	err := r.session.do(context.WithoutCancel(r.ctx), func(ctx context.Context) error {
 		err := r.session.put(ctx, s, n)
 		if r.session.known.Load() == n {
 			r.board.made(n)
@@ -277,7 +277,7 @@ func (r *refresher) failed(s *snapshot, cause string, beside Token, err error) e
 	default:
 		f.sent = s.Note.N
 		if known.Outcome == NotSent || known.Outcome == Misconfigured || known.StatusCode == 429 || known.StatusCode == 503 {
-			_ = r.step(context.WithoutCancel(r.ctx), func(ctx context.Context) error { return r.session.swap(ctx, s, s.Closed()) })
+			_ = r.session.do(context.WithoutCancel(r.ctx), func(ctx context.Context) error { return r.session.swap(ctx, s, s.Closed()) })
 		}
 	}
 	if errors.Is(err, flight.ErrClosing) {
@@ -309,7 +309,7 @@ func judged(cause string, err error) (*RefreshError, error) {
 // rejected marks the session as over, unless somebody else has already renewed
 // it or another has taken its place.
 func (r *refresher) rejected(s *snapshot, cause string, err error) error {
-	failed := r.step(context.WithoutCancel(r.ctx), func(ctx context.Context) error { return r.session.swap(ctx, s, s.Ended()) })
+	failed := r.session.do(context.WithoutCancel(r.ctx), func(ctx context.Context) error { return r.session.swap(ctx, s, s.Ended()) })
 	switch {
 	case errors.Is(failed, errChanged):
 		return r.session.known.Load().err

@@ -1176,25 +1176,28 @@ func TestSaveThatSucceededDespiteItsError(t *testing.T) {
 	})
 }
 
-// A new token that is not saved yet is served the moment the old one has ended.
+// A new token that is not saved yet is served the moment the old one has ended,
+// whatever of the store is out of order.
 func TestUnsavedPairAtTheEndOfTheOldOne(t *testing.T) {
-	s := newHookedStore()
-	inWorld(t, 10*time.Minute, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
-		w.signIn()
-		w.issuer.then(func(context.Context, Token) (Token, error) {
-			s.breaks("save")
-			return w.issuer.mint(), nil
+	for _, broken := range [][]string{{"save"}, {"load", "save"}} {
+		s := newHookedStore()
+		inWorld(t, 10*time.Minute, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+			w.signIn()
+			w.issuer.then(func(context.Context, Token) (Token, error) {
+				s.breaks(broken...)
+				return w.issuer.mint(), nil
+			})
+			w.pass(9*time.Minute+58*time.Second, time.Second)
+			if got := w.client.session.served.Load().Tokens.AccessToken; got != "access-1" {
+				t.Fatalf("%v: serves %s", broken, got)
+			}
+			w.pass(time.Second, time.Second)
+			if got := w.client.session.served.Load().Tokens.AccessToken; got != "access-2" {
+				t.Fatalf("%v: serves %s, whose time is up", broken, got)
+			}
+			s.meet(nil)
 		})
-		w.pass(9*time.Minute+58*time.Second, time.Second)
-		if got := w.client.session.served.Load().Tokens.AccessToken; got != "access-1" {
-			t.Fatalf("serves %s", got)
-		}
-		w.pass(time.Second, time.Second)
-		if got := w.client.session.served.Load().Tokens.AccessToken; got != "access-2" {
-			t.Fatalf("serves %s, whose time is up", got)
-		}
-		s.meet(nil)
-	})
+	}
 }
 
 // One step with the store may take ten seconds.

@@ -694,3 +694,62 @@ func TestSignInBetweenLoadAndNote(t *testing.T) {
 		w.wantToken("access-2")
 	})
 }
+
+// A second SignOut, as of a person who saw the first one fail, forgets nothing.
+func TestSignOutTwiceThatCouldNotDelete(t *testing.T) {
+	s := newHookedStore()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		w.signIn()
+		s.breaks("load", "delete")
+		for range 2 {
+			if err := w.client.SignOut(t.Context()); !errors.Is(err, errDisk) {
+				t.Fatalf("SignOut = %v", err)
+			}
+		}
+		s.meet(nil)
+		w.pass(time.Minute, time.Second)
+		if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrSignedOut) || !w.absent() {
+			t.Fatalf("Token = %v, the record is deleted: %t", err, w.absent())
+		}
+	})
+}
+
+// A new pair waits for its turn with the store as long as it takes: it is all
+// that is left of the session, if a SignIn that held things up fails in the end.
+func TestPairWaitsForItsTurn(t *testing.T) {
+	s := newHookedStore()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		w.signIn()
+		proceed := make(chan struct{})
+		w.issuer.then(w.issuer.after(proceed))
+		refreshed := w.refreshing()
+		synctest.Wait()
+		var saves atomic.Int32
+		s.meet(func(ctx context.Context, step, _ string) error {
+			if step != "save" || saves.Add(1) > 2 {
+				return nil
+			}
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+		signedIn := make(chan error, 2)
+		for range 2 {
+			go func() { signedIn <- w.client.SignIn(t.Context(), Token{AccessToken: "another"}) }()
+		}
+		synctest.Wait()
+		close(proceed)
+		w.pass(20*time.Second, time.Second)
+		for range 2 {
+			if err := <-signedIn; !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("SignIn = %v", err)
+			}
+		}
+		if err := <-refreshed; err != nil {
+			t.Fatalf("Refresh = %v", err)
+		}
+		w.wantToken("access-2")
+		if got := w.stored().Tokens.RefreshToken; got != "refresh-2" {
+			t.Errorf("stored %s, which was spent", got)
+		}
+	})
+}

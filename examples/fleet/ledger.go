@@ -80,7 +80,7 @@ func (l *ledger) outage() (over func()) {
 
 // down says that the store cannot be reached, or could not a moment ago.
 func (l *ledger) down() bool {
-	const moment = 3 * time.Second // workers come back with a backoff
+	const moment = 10 * time.Second // workers come back with a backoff
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.outages) == 0 {
