@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -25,14 +24,8 @@ type snapshot struct {
 }
 
 func newSnapshot(r record.Record, roundTrip time.Duration) *snapshot {
-	scheme := r.Tokens.TokenType
-	if strings.EqualFold(scheme, "Bearer") {
-		scheme = "Bearer" // RFC 6749, section 7.1: token types are case insensitive; not every server knows
-	}
-	return &snapshot{
-		Record: r, life: newLife(Token(r.Tokens), roundTrip),
-		header: []string{scheme + " " + r.Tokens.AccessToken},
-	}
+	t := Token(r.Tokens)
+	return &snapshot{Record: r, life: newLife(t, roundTrip), header: t.authorization()}
 }
 
 // with carries a snapshot's life over to a record that holds the same access

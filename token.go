@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -102,6 +103,15 @@ func (t Token) normalize(sentAt time.Time) (Token, error) {
 	}
 	t.IssuedAt, t.Expiry, t.RefreshExpiry = t.IssuedAt.UTC().Round(0), t.Expiry.UTC().Round(0), t.RefreshExpiry.UTC().Round(0)
 	return t, nil
+}
+
+// authorization is the value of the header that carries the token.
+func (t Token) authorization() []string {
+	scheme := t.TokenType
+	if scheme == "" || strings.EqualFold(scheme, "Bearer") {
+		scheme = "Bearer" // RFC 6749, section 7.1: token types are case insensitive; not every server knows
+	}
+	return []string{scheme + " " + t.AccessToken}
 }
 
 // inherit keeps what a renewal did not mention (RFC 6749, sections 5.1 and 6).

@@ -88,11 +88,7 @@ func (t *Transport) attach(req *http.Request) (*http.Response, error) {
 		closeBody(req)
 		return nil, err
 	}
-	scheme := token.TokenType
-	if scheme == "" {
-		scheme = "Bearer"
-	}
-	return t.base().RoundTrip(signed(req, []string{scheme + " " + token.AccessToken}))
+	return t.base().RoundTrip(signed(req, token.authorization()))
 }
 
 // replay sends a refused request once more with another token, if there is one.

@@ -203,15 +203,17 @@ func (failingSource) Token(context.Context) (Token, error) {
 	return Token{}, errors.New("evertoken: no token here")
 }
 
-type fixedSource string
+type fixedSource Token
 
-func (s fixedSource) Token(context.Context) (Token, error) { return Token{AccessToken: string(s)}, nil }
+func (s fixedSource) Token(context.Context) (Token, error) { return Token(s), nil }
 
 func TestForeignTokenSource(t *testing.T) {
-	far := &tape{answer: func(int, *http.Request) int { return 401 }}
-	c := &http.Client{Transport: &Transport{Source: fixedSource("abc"), Origins: []string{"https://api.example.com"}, Base: far}}
-	if status, _ := do(t, c, newRequest(t, "GET", "https://api.example.com/x", nil)); status != 401 || len(far.auth) != 1 || far.auth[0] != "Bearer abc" {
-		t.Fatalf("status %d, sent %q", status, far.auth)
+	for kind, want := range map[string]string{"": "Bearer abc", "bearer": "Bearer abc", "MAC": "MAC abc"} {
+		far := &tape{answer: func(int, *http.Request) int { return 401 }}
+		c := &http.Client{Transport: &Transport{Source: fixedSource{AccessToken: "abc", TokenType: kind}, Origins: []string{"https://api.example.com"}, Base: far}}
+		if status, _ := do(t, c, newRequest(t, "GET", "https://api.example.com/x", nil)); status != 401 || len(far.auth) != 1 || far.auth[0] != want {
+			t.Errorf("type %q: status %d, sent %q", kind, status, far.auth)
+		}
 	}
 }
 
