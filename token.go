@@ -77,7 +77,8 @@ func instant(t time.Time) string {
 }
 
 // maxLifetime bounds what a server may claim, so that no arithmetic on an
-// expiry can overflow; longer-lived tokens are renewed earlier than need be.
+// expiry can overflow, and each can be stored (JSON knows no year 10000);
+// longer-lived tokens are renewed earlier than need be.
 const maxLifetime = 10 * 365 * 24 * time.Hour
 
 // normalize fills in what the issuer left out and checks what it said. Expiry
@@ -98,9 +99,8 @@ func (t Token) normalize(sentAt time.Time) (Token, error) {
 	if t.Expiry.IsZero() {
 		t.Expiry = jwtExpiry(t.AccessToken, t.IssuedAt)
 	}
-	if limit := t.IssuedAt.Add(maxLifetime); t.Expiry.After(limit) {
-		t.Expiry = limit
-	}
+	limit := t.IssuedAt.Add(maxLifetime)
+	t.Expiry, t.RefreshExpiry = earliest(t.Expiry, limit), earliest(t.RefreshExpiry, limit)
 	t.IssuedAt, t.Expiry, t.RefreshExpiry = t.IssuedAt.UTC().Round(0), t.Expiry.UTC().Round(0), t.RefreshExpiry.UTC().Round(0)
 	return t, nil
 }
