@@ -170,7 +170,8 @@ func (r *refresher) run() {
 // sleep returns at next, or earlier when woken. It is false when the client is
 // closed.
 func (r *refresher) sleep(next time.Time) bool {
-	wait := next.Sub(wall(r.clock))
+	began := wall(r.clock)
+	wait := next.Sub(began)
 	if wait <= 0 {
 		return r.ctx.Err() == nil
 	}
@@ -180,6 +181,10 @@ func (r *refresher) sleep(next time.Time) bool {
 	case <-r.ctx.Done():
 	case <-timer.C:
 	case <-r.wake:
+	}
+	if back := began.Sub(wall(r.clock)); back > 0 {
+		// The clock was set back; what is waited for comes no later for that.
+		r.hold.until, r.loginAt = r.hold.until.Add(-back), r.loginAt.Add(-back)
 	}
 	return r.ctx.Err() == nil
 }
@@ -307,7 +312,7 @@ func (r *refresher) nextLook() (at time.Time, check bool) {
 	switch {
 	case !s.active():
 		if r.mayLogin() {
-			at = earliest(at, latest(r.loginAt, r.hold.until))
+			at = earliest(at, latest(now, latest(r.loginAt, r.hold.until)))
 		}
 	case !s.alive(now), r.hold.until.After(now) && r.sched.due(now, s.life):
 		at = earliest(at, latest(now, r.hold.until))
