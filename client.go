@@ -320,8 +320,8 @@ func (c *Client) SignIn(ctx context.Context, t Token) error {
 // SignOut ends the session: in the store first, then at the issuer, if it can
 // revoke. The error tells which of the two failed. The client is signed out in
 // any case, unless ctx ends while another step with the store is under way; a
-// revocation that failed is tried again with each check, for an hour or until
-// Close. Login is not called again before SignIn or a new client.
+// revocation that failed, or took longer than 10 s, is tried again by the checks,
+// for an hour or until Close. Login is not called again before SignIn or a new client.
 func (c *Client) SignOut(ctx context.Context) error {
 	if c.loop.ctx.Err() != nil {
 		return ErrClosed
@@ -342,23 +342,11 @@ func (c *Client) SignOut(ctx context.Context) error {
 		return err
 	}
 	c.loop.supersede(c.session.known.Load())
-	revoked := revoke(ctx, c.cfg.Issuer, last.token())
+	revoked := c.loop.revoke(ctx, last.token())
 	if revoked != nil {
 		c.loop.orphan(last)
 	}
 	return errors.Join(err, revoked)
-}
-
-// revoke ends a session at the issuer, if that can be done.
-func revoke(ctx context.Context, i Issuer, t Token) error {
-	revoker, ok := i.(revoker)
-	if !ok || t.RefreshToken == "" && t.AccessToken == "" {
-		return nil
-	}
-	if err := revoker.Revoke(ctx, t); err != nil {
-		return fmt.Errorf("evertoken: revoke: %w", err)
-	}
-	return nil
 }
 
 // Refresh renews the token now. While a failed attempt is being waited out it

@@ -112,7 +112,7 @@ func (r *refresher) acquire(s *snapshot, cause string) error {
 		return err
 	})
 	if err == nil && !r.held.Lasting() {
-		err = flight.Within(r.ctx, r.clock, storeTimeout, r.held.Extend)
+		err = flight.Within(r.ctx, r.clock, stepTimeout, r.held.Extend)
 	}
 	if err != nil {
 		return &storeError{"lease", err}

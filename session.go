@@ -92,8 +92,9 @@ func newSession(cfg *Config) *session {
 	return s
 }
 
-// storeTimeout bounds one step with the store, and so the wait for a turn.
-const storeTimeout = 10 * time.Second
+// stepTimeout bounds one step with the store, and so the wait for a turn. A
+// revocation may take as long.
+const stepTimeout = 10 * time.Second
 
 // do takes one bounded step in a turn of its own. Writes that must not be lost
 // pass a context that outlives the client.
@@ -104,7 +105,7 @@ func (s *session) do(ctx context.Context, step func(context.Context) error) erro
 		return &storeError{"wait", context.Cause(ctx)}
 	}
 	defer func() { <-s.turn }()
-	return flight.Within(ctx, s.clock, storeTimeout, step)
+	return flight.Within(ctx, s.clock, stepTimeout, step)
 }
 
 // settled says that the newest known is in the store.
