@@ -190,14 +190,13 @@ func (s *session) resort() {
 	}
 }
 
-// swap replaces the record of from by r, which holds the same tokens, if from is
-// what is known and stored. Else what took its place counts, and the error is
-// [errChanged].
-func (s *session) swap(ctx context.Context, from *snapshot, r record.Record) error {
+// swap replaces from by n, which holds the same tokens, if from is what is known
+// and stored. Else what took its place counts, and the error is [errChanged].
+func (s *session) swap(ctx context.Context, from, n *snapshot) error {
 	if s.known.Load() != from {
 		return errChanged
 	}
-	err := s.save(ctx, r)
+	err := s.save(ctx, n.Record)
 	if errors.Is(err, storage.ErrConflict) {
 		if err := s.read(ctx); err != nil {
 			return err
@@ -205,7 +204,7 @@ func (s *session) swap(ctx context.Context, from *snapshot, r record.Record) err
 		return errChanged
 	}
 	if err == nil {
-		s.adopt(from.with(r), s.version)
+		s.adopt(n, s.version)
 	}
 	return err
 }
