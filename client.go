@@ -55,7 +55,8 @@ type Config struct {
 	// ended it; nil means that only SignIn does. The refresher calls it, at most
 	// once per CheckInterval, one process at a time. An error is retried like an
 	// issuer that is down; one that is [Rejected] or [Misconfigured] after five
-	// minutes, doubling up to an hour.
+	// minutes, doubling up to an hour. It has a minute, and must not use the
+	// client: what it would wait for there waits for it.
 	Login func(context.Context) (Token, error)
 
 	// CheckInterval is how often the refresher looks. Zero means 60 s.
@@ -78,7 +79,8 @@ type Config struct {
 	Clock Clock
 
 	// Logger receives one line per event: failures as warnings, the rest as
-	// info. Nil means slog.Default(), and only warnings.
+	// info. Nil means slog.Default(), and only warnings. Its handler must not use
+	// the client, which waits for it.
 	Logger *slog.Logger
 
 	// OnEvent is called with each event, in order, from one goroutine. It may
@@ -366,7 +368,8 @@ func (c *Client) Status() Status { return c.board.read() }
 // Close stops the refresher and waits until it has ended. An exchange that is
 // not written yet is cancelled; one that is written is left to finish and be
 // saved. The error is of a token that could not be saved. Close may be called
-// more than once and from several goroutines, but not from OnEvent.
+// more than once and from several goroutines, but not from OnEvent, Login or the
+// Issuer.
 func (c *Client) Close() error {
 	err := c.loop.halt()
 	c.session.serve(&snapshot{err: ErrClosed})

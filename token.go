@@ -27,7 +27,8 @@ type Token struct {
 	Scope        string // as granted; empty if the issuer did not say
 
 	// IssuedAt is when the token was asked for, by the client's clock. Zero
-	// means when it was handed to the client.
+	// means when it was handed to the client: set it, or Expiry, for a token that
+	// was kept elsewhere meanwhile, for a JWT's own lifetime counts from it.
 	IssuedAt time.Time
 
 	// Expiry is when the access token ends. Zero means unknown: it is read from
