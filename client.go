@@ -55,7 +55,8 @@ type Config struct {
 	// ended it; nil means that only SignIn does. The refresher calls it, at most
 	// once per CheckInterval, one process at a time. An error is retried like an
 	// issuer that is down; one that is [Rejected] or [Misconfigured] after five
-	// minutes, doubling up to an hour.
+	// minutes, doubling up to an hour. It has a minute, and must not use the
+	// client: what it would wait for there waits for it.
 	Login func(context.Context) (Token, error)
 
 	// CheckInterval is how often the refresher looks. Zero means 60 s.
@@ -78,7 +79,8 @@ type Config struct {
 	Clock Clock
 
 	// Logger receives one line per event: failures as warnings, the rest as
-	// info. Nil means slog.Default(), and only warnings.
+	// info. Nil means slog.Default(), and only warnings. Its handler must not use
+	// the client, which waits for it.
 	Logger *slog.Logger
 
 	// OnEvent is called with each event, in order, from one goroutine. It may
@@ -320,8 +322,8 @@ func (c *Client) SignIn(ctx context.Context, t Token) error {
 // SignOut ends the session: in the store first, then at the issuer, if it can
 // revoke. The error tells which of the two failed. The client is signed out in
 // any case, unless ctx ends while another step with the store is under way; a
-// revocation that failed is tried again with each check, for an hour or until
-// Close. Login is not called again before SignIn or a new client.
+// revocation that failed, or took longer than 10 s, is tried again by the checks,
+// for an hour or until Close. Login is not called again before SignIn or a new client.
 func (c *Client) SignOut(ctx context.Context) error {
 	if c.loop.ctx.Err() != nil {
 		return ErrClosed
@@ -342,23 +344,11 @@ func (c *Client) SignOut(ctx context.Context) error {
 		return err
 	}
 	c.loop.supersede(c.session.known.Load())
-	revoked := revoke(ctx, c.cfg.Issuer, last.token())
+	revoked := c.loop.revoke(ctx, last.token())
 	if revoked != nil {
 		c.loop.orphan(last)
 	}
 	return errors.Join(err, revoked)
-}
-
-// revoke ends a session at the issuer, if that can be done.
-func revoke(ctx context.Context, i Issuer, t Token) error {
-	revoker, ok := i.(revoker)
-	if !ok || t.RefreshToken == "" && t.AccessToken == "" {
-		return nil
-	}
-	if err := revoker.Revoke(ctx, t); err != nil {
-		return fmt.Errorf("evertoken: revoke: %w", err)
-	}
-	return nil
 }
 
 // Refresh renews the token now. While a failed attempt is being waited out it
@@ -378,7 +368,8 @@ func (c *Client) Status() Status { return c.board.read() }
 // Close stops the refresher and waits until it has ended. An exchange that is
 // not written yet is cancelled; one that is written is left to finish and be
 // saved. The error is of a token that could not be saved. Close may be called
-// more than once and from several goroutines, but not from OnEvent.
+// more than once and from several goroutines, but not from OnEvent, Login or the
+// Issuer.
 func (c *Client) Close() error {
 	err := c.loop.halt()
 	c.session.serve(&snapshot{err: ErrClosed})

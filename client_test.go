@@ -199,6 +199,45 @@ func TestFailedRevocationIsTriedAgain(t *testing.T) {
 	}
 }
 
+// An issuer that is down costs each check one try, whoever is still to be signed
+// out there, and a silent one ten seconds.
+func TestRevocationsDoNotHoldTheLoopUp(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.issuer.refusal = errors.New("connection refused")
+		for range 3 {
+			w.signIn()
+			if err := w.client.SignOut(t.Context()); !errors.Is(err, w.issuer.refusal) {
+				t.Fatalf("SignOut = %v", err)
+			}
+		}
+		w.pass(3*time.Minute, time.Minute)
+		if got := w.issuer.revocations(); got != "refresh-1 refresh-2 refresh-3 refresh-1 refresh-2 refresh-3" {
+			t.Fatalf("tried to revoke %s", got)
+		}
+		w.issuer.refusal = nil
+		w.pass(2*time.Minute, time.Minute)
+		if got := w.issuer.revocations(); !strings.HasSuffix(got, " refresh-3 refresh-1 refresh-2 refresh-3") {
+			t.Fatalf("revoked %s", got)
+		}
+		w.cfg.Issuer = silentRevoker{w.issuer}
+		w.restart()
+		w.signIn()
+		done := make(chan error, 1)
+		go func() { done <- w.client.SignOut(t.Context()) }()
+		w.pass(10*time.Second, time.Second)
+		if err := <-done; !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("SignOut = %v", err)
+		}
+	})
+}
+
+type silentRevoker struct{ *farIssuer }
+
+func (silentRevoker) Revoke(ctx context.Context, _ Token) error {
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
 // inWorldWithLogin is inWorld for a client, once restarted, that signs in by itself, and counts how often.
 func inWorldWithLogin(t *testing.T, lifetime time.Duration, change func(*Config), f func(*testing.T, *world, *atomic.Int32)) {
 	t.Helper()

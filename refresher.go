@@ -2,7 +2,9 @@ package evertoken
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -171,7 +173,8 @@ func (r *refresher) run() {
 // sleep returns at next, or earlier when woken. It is false when the client is
 // closed.
 func (r *refresher) sleep(next time.Time) bool {
-	wait := next.Sub(wall(r.clock))
+	began := wall(r.clock)
+	wait := next.Sub(began)
 	if wait <= 0 {
 		return r.ctx.Err() == nil
 	}
@@ -182,6 +185,10 @@ func (r *refresher) sleep(next time.Time) bool {
 	case <-timer.C:
 	case <-r.wake:
 	}
+	if back := began.Sub(wall(r.clock)); back > 0 {
+		// The clock was set back; what is waited for comes no later for that.
+		r.hold.until, r.loginAt = r.hold.until.Add(-back), r.loginAt.Add(-back)
+	}
 	return r.ctx.Err() == nil
 }
 
@@ -189,7 +196,7 @@ func (r *refresher) sleep(next time.Time) bool {
 // is published before those who wish for it wake.
 func (r *refresher) round(w *wish, check bool) {
 	if r.held != nil {
-		_ = flight.Within(r.ctx, r.clock, storeTimeout, r.held.Extend)
+		_ = flight.Within(r.ctx, r.clock, stepTimeout, r.held.Extend)
 	}
 	before := r.session.known.Load()
 	err := r.read()
@@ -308,7 +315,7 @@ func (r *refresher) nextLook() (at time.Time, check bool) {
 	switch {
 	case !s.active():
 		if r.mayLogin() {
-			at = earliest(at, latest(r.loginAt, r.hold.until))
+			at = earliest(at, latest(now, latest(r.loginAt, r.hold.until)))
 		}
 	case !s.alive(now), r.hold.until.After(now) && r.sched.due(now, s.life):
 		at = earliest(at, latest(now, r.hold.until))
@@ -344,20 +351,36 @@ func (r *refresher) orphan(s *snapshot) {
 	r.orphans = append(r.orphans, orphan{s.token(), wall(r.clock)})
 }
 
-// revokeOrphans tries once more for each, for an hour.
+// revokeOrphans tries once more for each, for an hour. The first failure is the
+// last for now: an issuer that is down must not keep the loop from its work.
 func (r *refresher) revokeOrphans() {
 	r.mu.Lock()
 	all := r.orphans
 	r.orphans = nil
 	r.mu.Unlock()
-	for _, o := range all {
-		err := flight.Within(r.ctx, r.clock, storeTimeout, func(ctx context.Context) error { return revoke(ctx, r.cfg.Issuer, o.token) })
-		if err != nil && wall(r.clock).Sub(o.since) < longestPause {
-			r.mu.Lock()
-			r.orphans = append(r.orphans, o)
-			r.mu.Unlock()
-		}
+	for len(all) > 0 && r.revoke(r.ctx, all[0].token) == nil {
+		all = all[1:]
 	}
+	if len(all) > 0 {
+		all = append(all[1:], all[0]) // it may be the one at fault
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := wall(r.clock)
+	r.orphans = append(r.orphans, slices.DeleteFunc(all, func(o orphan) bool { return now.Sub(o.since) >= longestPause })...)
+}
+
+// revoke ends a session at the issuer, if that can be done.
+func (r *refresher) revoke(ctx context.Context, t Token) error {
+	revoker, ok := r.cfg.Issuer.(revoker)
+	if !ok || t.RefreshToken == "" && t.AccessToken == "" {
+		return nil
+	}
+	err := flight.Within(ctx, r.clock, stepTimeout, func(ctx context.Context) error { return revoker.Revoke(ctx, t) })
+	if err != nil {
+		return fmt.Errorf("evertoken: revoke: %w", err)
+	}
+	return nil
 }
 
 // show brings the status up to what the loop knows.

@@ -583,6 +583,32 @@ func TestSuspend(t *testing.T) {
 	})
 }
 
+// Where the clock was a year ahead when an attempt failed, the next one does not
+// wait for a year once that has been put right.
+func TestClockThatIsSetBack(t *testing.T) {
+	ahead := &sleeper{}
+	inWorld(t, time.Hour, func(c *Config) {
+		ahead.Mock = c.Clock.(*clock.Mock)
+		ahead.slept.Store(int64(365 * 24 * time.Hour))
+		c.Clock, c.Issuer.(*farIssuer).clock = ahead, ahead
+	}, func(t *testing.T, w *world) {
+		w.signIn()
+		w.issuer.then(fails(&RefreshError{Outcome: Misconfigured}))
+		if err := w.client.Refresh(t.Context()); err == nil {
+			t.Fatal("Refresh succeeded")
+		}
+		ahead.slept.Store(0)
+		w.pass(4*time.Minute, time.Second)
+		if err := w.client.Refresh(t.Context()); err == nil {
+			t.Fatal("the pause of five minutes was cut short")
+		}
+		w.pass(2*time.Minute, time.Second)
+		if err := w.client.Refresh(t.Context()); err != nil {
+			t.Fatalf("Refresh = %v", err)
+		}
+	})
+}
+
 func TestLoginWhileTheIssuerIsDown(t *testing.T) {
 	var logins atomic.Int32
 	inWorld(t, 10*time.Minute, nil, func(t *testing.T, w *world) {

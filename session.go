@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -25,14 +24,8 @@ type snapshot struct {
 }
 
 func newSnapshot(r record.Record, roundTrip time.Duration) *snapshot {
-	scheme := r.Tokens.TokenType
-	if strings.EqualFold(scheme, "Bearer") {
-		scheme = "Bearer" // RFC 6749, section 7.1: token types are case insensitive; not every server knows
-	}
-	return &snapshot{
-		Record: r, life: newLife(Token(r.Tokens), roundTrip),
-		header: []string{scheme + " " + r.Tokens.AccessToken},
-	}
+	t := Token(r.Tokens)
+	return &snapshot{Record: r, life: newLife(t, roundTrip), header: t.authorization()}
 }
 
 // with carries a snapshot's life over to a record that holds the same access
@@ -99,8 +92,9 @@ func newSession(cfg *Config) *session {
 	return s
 }
 
-// storeTimeout bounds one step with the store, and so the wait for a turn.
-const storeTimeout = 10 * time.Second
+// stepTimeout bounds one step with the store, and so the wait for a turn. A
+// revocation may take as long.
+const stepTimeout = 10 * time.Second
 
 // do takes one bounded step in a turn of its own. Writes that must not be lost
 // pass a context that outlives the client.
@@ -111,7 +105,7 @@ func (s *session) do(ctx context.Context, step func(context.Context) error) erro
 		return &storeError{"wait", context.Cause(ctx)}
 	}
 	defer func() { <-s.turn }()
-	return flight.Within(ctx, s.clock, storeTimeout, step)
+	return flight.Within(ctx, s.clock, stepTimeout, step)
 }
 
 // settled says that the newest known is in the store.
@@ -196,14 +190,13 @@ func (s *session) resort() {
 	}
 }
 
-// swap replaces the record of from by r, which holds the same tokens, if from is
-// what is known and stored. Else what took its place counts, and the error is
-// [errChanged].
-func (s *session) swap(ctx context.Context, from *snapshot, r record.Record) error {
+// swap replaces from by n, which holds the same tokens, if from is what is known
+// and stored. Else what took its place counts, and the error is [errChanged].
+func (s *session) swap(ctx context.Context, from, n *snapshot) error {
 	if s.known.Load() != from {
 		return errChanged
 	}
-	err := s.save(ctx, r)
+	err := s.save(ctx, n.Record)
 	if errors.Is(err, storage.ErrConflict) {
 		if err := s.read(ctx); err != nil {
 			return err
@@ -211,7 +204,7 @@ func (s *session) swap(ctx context.Context, from *snapshot, r record.Record) err
 		return errChanged
 	}
 	if err == nil {
-		s.adopt(from.with(r), s.version)
+		s.adopt(n, s.version)
 	}
 	return err
 }

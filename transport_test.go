@@ -311,11 +311,11 @@ type fixedSource Token
 func (s fixedSource) Token(context.Context) (Token, error) { return Token(s), nil }
 
 func TestForeignTokenSource(t *testing.T) {
-	for want, source := range map[string]fixedSource{"Bearer abc": {AccessToken: "abc"}, "DPoP abc": {AccessToken: "abc", TokenType: "DPoP"}} {
+	for kind, want := range map[string]string{"": "Bearer abc", "bearer": "Bearer abc", "DPoP": "DPoP abc", "MAC": "MAC abc"} {
 		far := &tape{answer: func(int, *http.Request) int { return 401 }}
-		c := &http.Client{Transport: &Transport{Source: source, Origins: []string{"https://api.example.com"}, Base: far}}
+		c := &http.Client{Transport: &Transport{Source: fixedSource{AccessToken: "abc", TokenType: kind}, Origins: []string{"https://api.example.com"}, Base: far}}
 		if status, _ := do(t, c, newRequest(t, "GET", "https://api.example.com/x", nil)); status != 401 || len(far.auth) != 1 || far.auth[0] != want {
-			t.Errorf("status %d, sent %q, want %q", status, far.auth, want)
+			t.Errorf("type %q: status %d, sent %q", kind, status, far.auth)
 		}
 		do(t, c, newRequest(t, "GET", "https://evil.example.com/x", nil))
 		if far.auth[1] != "" {
