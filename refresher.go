@@ -175,14 +175,17 @@ func (r *refresher) step(ctx context.Context, f func(context.Context) error) err
 	return flight.Within(ctx, r.clock, storeTimeout, func(ctx context.Context) error { return r.session.do(ctx, f) })
 }
 
-// round is one look: read the record, then renew if there is a cause. The state
-// is published before those who wish for it wake.
+// round is one look: read the record, then renew if there is a cause. A token
+// that somebody else has just brought is none until the next look: else every
+// process would renew one that is always due. The state is published before
+// those who wish for it wake.
 func (r *refresher) round(w *wish, check bool) {
 	if r.held != nil {
 		_ = flight.Within(r.ctx, r.clock, storeTimeout, r.held.Extend)
 	}
+	before := r.session.known.Load()
 	err := r.read()
-	if cause := r.cause(w, check); cause != "" {
+	if cause := r.cause(w, check && !r.overtaken(before, r.session.known.Load())); cause != "" {
 		if err = r.holding(cause); err == nil {
 			err = r.renew(cause)
 		}

@@ -753,6 +753,27 @@ func TestTwoClientsShareASession(t *testing.T) {
 	})
 }
 
+// A token of five minutes is always due. However many processes look at it, they
+// renew it once a minute together: whoever finds another one's new token leaves
+// it alone until the next look.
+func TestTokensThatAreAlwaysDueAreRenewedByOne(t *testing.T) {
+	inWorld(t, 5*time.Minute, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		for range 3 {
+			another, err := New(t.Context(), w.cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = another.Close() }()
+		}
+		w.pass(time.Hour, time.Second)
+		w.wantNothingSpentTwice()
+		if n := w.issuer.calls(); n < 50 || n > 65 {
+			t.Errorf("four clients made %d renewals in an hour; want about one a minute", n)
+		}
+	})
+}
+
 func TestDamagedRecord(t *testing.T) {
 	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
 		if _, err := w.store.Save(t.Context(), "default", []byte(`{"evertoken":1,"sid":"x`), ""); err != nil {
