@@ -7,11 +7,15 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/evertoken/evertoken/storage"
+	"github.com/evertoken/evertoken/storage/natsstore"
 	"github.com/evertoken/evertoken/storage/postgresstore"
 	"github.com/evertoken/evertoken/storage/redisstore"
 )
@@ -40,6 +44,8 @@ func open(ctx context.Context, location string) (opened, error) {
 		return openRedis(ctx, location)
 	case "postgres", "postgresql":
 		return openPostgres(ctx, location)
+	case "nats":
+		return openNATS(ctx, location)
 	}
 	return opened{}, fmt.Errorf("store: scheme %q is none of file, redis, postgres, nats", scheme)
 }
@@ -71,4 +77,24 @@ func openPostgres(ctx context.Context, location string) (opened, error) {
 		return opened{}, fmt.Errorf("store: %w", err)
 	}
 	return opened{store, pool.Close}, nil
+}
+
+func openNATS(ctx context.Context, location string) (opened, error) {
+	nc, err := nats.Connect(location, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	if err != nil {
+		return opened{}, fmt.Errorf("store: %w", err)
+	}
+	js, err := jetstream.New(nc)
+	if err == nil {
+		_, err = js.CreateOrUpdateKeyValue(ctx, natsstore.Bucket("evertoken", 1))
+	}
+	var store *natsstore.Store
+	if err == nil {
+		store, err = natsstore.New(ctx, js, natsstore.Options{Logger: slog.New(slog.DiscardHandler)})
+	}
+	if err != nil {
+		nc.Close()
+		return opened{}, fmt.Errorf("store: %w", err)
+	}
+	return opened{store, nc.Close}, nil
 }

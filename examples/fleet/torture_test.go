@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"github.com/evertoken/evertoken/internal/testserver"
+	"github.com/evertoken/evertoken/storage/natsstore/natstest"
 )
 
 // long is the long form: make torture.
 var long = flag.Int("renewals", 0, "how many renewals each fleet makes under torture; 0 means as many as there are in a few seconds")
 
 func TestMain(m *testing.M) {
+	natstest.Main()
 	if task := os.Getenv(workerEnv); task != "" {
 		exit(work(context.Background(), task, os.Stdin, os.Stdout))
 	}
@@ -109,6 +111,15 @@ func TestTortureOnRedis(t *testing.T) {
 func TestTortureOnPostgres(t *testing.T) {
 	srv, err := testserver.StartPostgres()
 	installed(t, err, "PostgreSQL", testserver.HowPostgres)
+	t.Cleanup(srv.Stop)
+	torture(t, tortured(srv.URL()), srv)
+}
+
+func TestTortureOnNATS(t *testing.T) {
+	srv, err := natstest.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(srv.Stop)
 	torture(t, tortured(srv.URL()), srv)
 }

@@ -30,8 +30,8 @@ func TestStore(t *testing.T) {
 // A server that syncs every write and is killed has all that it acknowledged.
 func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 	c := startChild(t)
-	defer c.stop()
-	js, err := connect(c.url())
+	defer c.Stop()
+	js, err := connect(c.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 	// instead of failing.
 	storetest.RunServer(t, storetest.Server{
 		Open: func() (storage.Store, error) {
-			nc, err := nats.Connect(c.url(), nats.NoReconnect())
+			nc, err := nats.Connect(c.URL(), nats.NoReconnect())
 			if err != nil {
 				return nil, err
 			}
@@ -53,8 +53,8 @@ func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 			}
 			return natsstore.New(t.Context(), js, natsstore.Options{})
 		},
-		Kill:  c.kill,
-		Start: c.start,
+		Kill:  c.Kill,
+		Start: c.Start,
 	})
 }
 
@@ -171,15 +171,15 @@ func TestOtherPrefixes(t *testing.T) {
 // A connection that is silent holds up nobody whose context ends.
 func TestSilentServer(t *testing.T) {
 	c := startChild(t)
-	defer c.stop()
-	js, err := connect(c.url())
+	defer c.Stop()
+	js, err := connect(c.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := js.CreateKeyValue(t.Context(), natsstore.Bucket("evertoken", 1)); err != nil {
 		t.Fatal(err)
 	}
-	quiet := muffle(t, strings.TrimPrefix(c.url(), "nats://"))
+	quiet := muffle(t, strings.TrimPrefix(c.URL(), "nats://"))
 	nc, err := nats.Connect("nats://" + quiet.addr)
 	if err != nil {
 		t.Fatal(err)

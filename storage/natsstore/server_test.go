@@ -4,116 +4,37 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/url"
+
 	"os"
-	"os/exec"
+
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/evertoken/evertoken/internal/testserver"
 	"github.com/evertoken/evertoken/storage"
 	"github.com/evertoken/evertoken/storage/natsstore"
-)
-
-// This program is the server too, when it is started with these.
-const (
-	envFolder = "NATSSTORE_TEST_FOLDER"
-	envPort   = "NATSSTORE_TEST_PORT" // -1: any that is free
-	ready     = "listening at "
+	"github.com/evertoken/evertoken/storage/natsstore/natstest"
 )
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(envFolder); dir != "" {
-		if err := serve(dir, os.Getenv(envPort)); err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
-	}
+	natstest.Main()
 	code := m.Run()
 	shared.stop()
 	os.Exit(code)
 }
 
-// serve runs a server on loopback that syncs every write. It ends when it is
-// killed.
-func serve(dir, port string) error {
-	opts := &natsserver.Options{Host: "127.0.0.1", JetStream: true, StoreDir: dir, SyncAlways: true, NoSigs: true}
-	if _, err := fmt.Sscan(port, &opts.Port); err != nil {
-		return err
-	}
-	s, err := natsserver.NewServer(opts)
-	if err != nil {
-		return err
-	}
-	s.Start()
-	if !s.ReadyForConnections(time.Minute) {
-		return fmt.Errorf("the server is not ready after a minute")
-	}
-	fmt.Println(ready + s.ClientURL())
-	select {}
-}
-
-// A child is a server in a process of its own, with its files.
-type child struct {
-	dir  string
-	port string
-	*testserver.Process
-}
-
-func startChild(t testing.TB) *child {
+func startChild(t testing.TB) *natstest.Server {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "nats-")
+	s, err := natstest.Start()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &child{dir: dir, port: "-1"}
-	if err := c.start(); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-// start starts the server, the second time on what it had written and where it
-// had listened.
-func (c *child) start() error {
-	exe, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), envFolder+"="+c.dir, envPort+"="+c.port)
-	if c.Process, err = testserver.Launch(cmd, ready); err != nil {
-		return err
-	}
-	u, err := url.Parse(c.url())
-	if err != nil {
-		return err
-	}
-	c.port = u.Port()
-	return nil
-}
-
-func (c *child) url() string {
-	_, at, _ := strings.Cut(c.Ready, ready)
-	return at
-}
-
-// kill ends today's process.
-func (c *child) kill() { c.Kill() }
-
-func (c *child) stop() {
-	if c == nil {
-		return
-	}
-	c.kill()
-	_ = os.RemoveAll(c.dir)
+	return s
 }
 
 // shared is the server of all tests that do not kill theirs. It is started by
@@ -123,7 +44,7 @@ var shared server
 type server struct {
 	mu    sync.Mutex
 	url   string
-	child *child
+	child *natstest.Server
 }
 
 // location is where the server is: the URL that the environment gives, or of a
@@ -137,7 +58,7 @@ func (s *server) location(t testing.TB) string {
 	}
 	if s.url == "" {
 		s.child = startChild(t)
-		s.url = s.child.url()
+		s.url = s.child.URL()
 	}
 	return s.url
 }
@@ -147,7 +68,7 @@ func (s *server) stop() {
 		nc.(*nats.Conn).Close()
 		return true
 	})
-	s.child.stop()
+	s.child.Stop()
 }
 
 // connections has one connection a URL.
