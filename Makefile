@@ -13,7 +13,7 @@ ZITADEL         = .tools/zitadel-oidc-$(ZITADEL_VERSION)/server
 NODE_MODULES    = interop/oidc-provider/node_modules/.package-lock.json
 INTEROP         = .tools/interop
 
-.PHONY: test lint fuzz cover torture interop
+.PHONY: test lint fuzz cover torture bench interop
 
 # Building runtime/cgo for the race detector is the honest question whether it
 # works here: it needs cgo, a C compiler, its headers, and a platform that has it.
@@ -78,3 +78,7 @@ cover:
 RENEWALS = 2000
 torture:
 	cd examples/fleet && GOWORK=off EVERTOKEN_REQUIRE_SERVERS=1 go test -run Torture -v -timeout 90m . -args -renewals $(RENEWALS)
+
+# What a renewal costs at each store, as a ratio to a plain read of it.
+bench:
+	cd bench && GOWORK=off go run .

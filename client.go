@@ -45,7 +45,7 @@ type Config struct {
 	Origins []string
 
 	// Store keeps the session. Nil means memory: the session ends with the
-	// process.
+	// process. No step with it is waited for longer than 10 s.
 	Store storage.Store
 
 	// Session is the key of the session in Store. Empty means "default".
@@ -55,7 +55,8 @@ type Config struct {
 	// ended it; nil means that only SignIn does. The refresher calls it, at most
 	// once per CheckInterval, one process at a time. An error is retried like an
 	// issuer that is down; one that is [Rejected] or [Misconfigured] after five
-	// minutes, doubling up to an hour.
+	// minutes, doubling up to an hour. It has a minute, and must not use the
+	// client: what it would wait for there waits for it.
 	Login func(context.Context) (Token, error)
 
 	// CheckInterval is how often the refresher looks. Zero means 60 s.
@@ -78,7 +79,8 @@ type Config struct {
 	Clock Clock
 
 	// Logger receives one line per event: failures as warnings, the rest as
-	// info. Nil means slog.Default(), and only warnings.
+	// info. Nil means slog.Default(), and only warnings. Its handler must not use
+	// the client, which waits for it.
 	Logger *slog.Logger
 
 	// OnEvent is called with each event, in order, from one goroutine. It may
@@ -222,18 +224,21 @@ func (c *Client) Token(ctx context.Context) (Token, error) {
 
 // snapshot is Token for the transport. The wait is for a wish that the loop
 // fulfils; it is repeated only when a token came that ended before it was seen.
+// A token that is there counts for more than the error of the wait.
 func (c *Client) snapshot(ctx context.Context) (*snapshot, error) {
+	var err error
 	for {
 		s := c.session.served.Load()
 		if s.alive(wall(c.cfg.Clock)) {
 			return s, nil
 		}
-		if err := c.hopeless(s); err != nil {
+		if err == nil {
+			err = c.hopeless(s)
+		}
+		if err != nil {
 			return nil, err
 		}
-		if err := c.wait(ctx, c.loop.ask("", nil)); err != nil {
-			return nil, err
-		}
+		err = c.wait(ctx, c.loop.ask("", nil))
 	}
 }
 
@@ -310,15 +315,15 @@ func (c *Client) SignIn(ctx context.Context, t Token) error {
 		return fmt.Errorf("evertoken: sign in: %w", err)
 	}
 	c.board.show(c.session.known.Load(), c.session.settled(), 0, nil)
-	c.loop.poke()
+	c.loop.supersede(n)
 	return nil
 }
 
 // SignOut ends the session: in the store first, then at the issuer, if it can
 // revoke. The error tells which of the two failed. The client is signed out in
 // any case, unless ctx ends while another step with the store is under way; a
-// revocation that failed is tried again with each check, for an hour or until
-// Close. Login is not called again before SignIn or a new client.
+// revocation that failed, or took longer than 10 s, is tried again by the checks,
+// for an hour or until Close. Login is not called again before SignIn or a new client.
 func (c *Client) SignOut(ctx context.Context) error {
 	if c.loop.ctx.Err() != nil {
 		return ErrClosed
@@ -335,27 +340,15 @@ func (c *Client) SignOut(ctx context.Context) error {
 		err = fmt.Errorf("evertoken: sign out: %w", err)
 	}
 	c.board.show(c.session.known.Load(), true, 0, err)
-	c.loop.poke()
 	if last == nil {
 		return err
 	}
-	revoked := revoke(ctx, c.cfg.Issuer, last.token())
+	c.loop.supersede(c.session.known.Load())
+	revoked := c.loop.revoke(ctx, last.token())
 	if revoked != nil {
 		c.loop.orphan(last)
 	}
 	return errors.Join(err, revoked)
-}
-
-// revoke ends a session at the issuer, if that can be done.
-func revoke(ctx context.Context, i Issuer, t Token) error {
-	revoker, ok := i.(revoker)
-	if !ok || t.RefreshToken == "" && t.AccessToken == "" {
-		return nil
-	}
-	if err := revoker.Revoke(ctx, t); err != nil {
-		return fmt.Errorf("evertoken: revoke: %w", err)
-	}
-	return nil
 }
 
 // Refresh renews the token now. While a failed attempt is being waited out it
@@ -375,7 +368,8 @@ func (c *Client) Status() Status { return c.board.read() }
 // Close stops the refresher and waits until it has ended. An exchange that is
 // not written yet is cancelled; one that is written is left to finish and be
 // saved. The error is of a token that could not be saved. Close may be called
-// more than once and from several goroutines, but not from OnEvent.
+// more than once and from several goroutines, but not from OnEvent, Login or the
+// Issuer.
 func (c *Client) Close() error {
 	err := c.loop.halt()
 	c.session.serve(&snapshot{err: ErrClosed})

@@ -199,6 +199,45 @@ func TestFailedRevocationIsTriedAgain(t *testing.T) {
 	}
 }
 
+// An issuer that is down costs each check one try, whoever is still to be signed
+// out there, and a silent one ten seconds.
+func TestRevocationsDoNotHoldTheLoopUp(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.issuer.refusal = errors.New("connection refused")
+		for range 3 {
+			w.signIn()
+			if err := w.client.SignOut(t.Context()); !errors.Is(err, w.issuer.refusal) {
+				t.Fatalf("SignOut = %v", err)
+			}
+		}
+		w.pass(3*time.Minute, time.Minute)
+		if got := w.issuer.revocations(); got != "refresh-1 refresh-2 refresh-3 refresh-1 refresh-2 refresh-3" {
+			t.Fatalf("tried to revoke %s", got)
+		}
+		w.issuer.refusal = nil
+		w.pass(2*time.Minute, time.Minute)
+		if got := w.issuer.revocations(); !strings.HasSuffix(got, " refresh-3 refresh-1 refresh-2 refresh-3") {
+			t.Fatalf("revoked %s", got)
+		}
+		w.cfg.Issuer = silentRevoker{w.issuer}
+		w.restart()
+		w.signIn()
+		done := make(chan error, 1)
+		go func() { done <- w.client.SignOut(t.Context()) }()
+		w.pass(10*time.Second, time.Second)
+		if err := <-done; !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("SignOut = %v", err)
+		}
+	})
+}
+
+type silentRevoker struct{ *farIssuer }
+
+func (silentRevoker) Revoke(ctx context.Context, _ Token) error {
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
 // inWorldWithLogin is inWorld for a client, once restarted, that signs in by itself, and counts how often.
 func inWorldWithLogin(t *testing.T, lifetime time.Duration, change func(*Config), f func(*testing.T, *world, *atomic.Int32)) {
 	t.Helper()
@@ -491,4 +530,39 @@ func TestWishIsAboutTheNewestToken(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Who waits for a token has it as soon as somebody signs in, and is told as soon
+// as somebody signs out; the exchange that they waited for may take minutes.
+func TestWaitingEndsWithTheSession(t *testing.T) {
+	for name, tt := range map[string]struct {
+		end  func(*world) error
+		want error
+	}{
+		"sign-in":  {func(w *world) error { return w.client.SignIn(w.t.Context(), w.issuer.mint()) }, nil},
+		"sign-out": {func(w *world) error { return w.client.SignOut(w.t.Context()) }, ErrSignedOut},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+				w.signIn()
+				proceed := make(chan struct{})
+				defer close(proceed)
+				w.issuer.then(w.issuer.after(proceed))
+				w.pass(time.Hour, time.Hour)
+				got := make(chan error, 2)
+				for range 2 { // the second comes when the loop has taken the wish of the first
+					go func() { _, err := w.client.Token(t.Context()); got <- err }()
+					synctest.Wait()
+				}
+				if err := tt.end(w); err != nil {
+					t.Fatal(err)
+				}
+				for range 2 {
+					if err := <-got; !errors.Is(err, tt.want) {
+						t.Errorf("Token = %v, want %v", err, tt.want)
+					}
+				}
+			})
+		})
+	}
 }

@@ -98,6 +98,28 @@ func TestCloseWhileAnAnswerIsAwaited(t *testing.T) {
 	}
 }
 
+// Nothing is repeated once the client is closed, even where the store would not
+// mind. Whether a step is begun then is drawn, hence the repetition.
+func TestNoPromptRetryAfterClose(t *testing.T) {
+	for range 30 {
+		inWorld(t, time.Hour, func(c *Config) { c.Store = unsharedStore{deafStore{c.Store}} }, func(t *testing.T, w *world) {
+			w.signIn()
+			answered := make(chan struct{})
+			w.issuer.then(func(context.Context, Token) (Token, error) {
+				<-answered
+				return Token{}, &RefreshError{}
+			})
+			w.refreshing()
+			closed := w.closing()
+			close(answered)
+			if err := <-closed; err != nil {
+				t.Errorf("Close: %v", err)
+			}
+			w.wantCalls(1)
+		})
+	}
+}
+
 // A deafStore does not look at its contexts.
 type deafStore struct{ storage.Store }
 

@@ -35,9 +35,10 @@ type Issuer interface {
 	// A failure is a [*RefreshError]. Any other error is taken as [Ambiguous],
 	// and so is a result without error and without AccessToken.
 	//
-	// Refresh must return soon after ctx ends. An issuer that uses net/http
-	// with this ctx is stopped before it writes when the right to send has been
-	// lost, and never in the middle of an exchange by Close.
+	// Refresh must return soon after ctx ends, and must not use the client, which
+	// waits for it. An issuer that uses net/http with this ctx is stopped before
+	// it writes when the right to send has been lost, and never in the middle of
+	// an exchange by Close.
 	Refresh(ctx context.Context, t Token) (Token, error)
 }
 

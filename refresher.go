@@ -2,7 +2,9 @@ package evertoken
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,10 +12,7 @@ import (
 	"github.com/evertoken/evertoken/internal/flight"
 )
 
-const (
-	storeTimeout = 10 * time.Second // one step with the store
-	saveAgain    = 5 * time.Second  // between tries to save a pair
-)
+const saveAgain = 5 * time.Second // between tries to save a pair
 
 // A refresher is the loop that keeps the session alive. Its goroutine is the
 // only one that sends refresh tokens. It is owned by halt, which waits for it.
@@ -113,15 +112,34 @@ func (r *refresher) take() *wish {
 	return r.taken
 }
 
-// grant ends the wish that the loop has taken, if any.
-func (r *refresher) grant(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if w := r.taken; w != nil {
+// end ends a wish, if there is one, for all who wait for it.
+func (w *wish) end(err error) {
+	if w != nil {
 		w.err = err
 		close(w.done)
 	}
+}
+
+// grant ends the wish that the loop has taken.
+func (r *refresher) grant(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.taken.end(err)
 	r.taken = nil
+}
+
+// supersede ends the wishes that s, a sign-in or a sign-out, has overtaken: the
+// loop may be busy for minutes with the session that was before.
+func (r *refresher) supersede(s *snapshot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range []**wish{&r.wish, &r.taken} {
+		if *w != nil && ((*w).about == nil || (*w).about.SID != s.SID) {
+			(*w).end(s.err)
+			*w = nil
+		}
+	}
+	r.poke()
 }
 
 // halt stops the loop and waits for it. It may be called more than once.
@@ -147,7 +165,7 @@ func (r *refresher) run() {
 	r.take()
 	r.grant(ErrClosed)
 	if !r.session.settled() {
-		r.err = r.step(context.WithoutCancel(r.ctx), r.session.write)
+		r.err = r.session.do(context.WithoutCancel(r.ctx), r.session.write)
 	}
 	r.held.Release()
 }
@@ -155,7 +173,8 @@ func (r *refresher) run() {
 // sleep returns at next, or earlier when woken. It is false when the client is
 // closed.
 func (r *refresher) sleep(next time.Time) bool {
-	wait := next.Sub(wall(r.clock))
+	began := wall(r.clock)
+	wait := next.Sub(began)
 	if wait <= 0 {
 		return r.ctx.Err() == nil
 	}
@@ -166,23 +185,23 @@ func (r *refresher) sleep(next time.Time) bool {
 	case <-timer.C:
 	case <-r.wake:
 	}
+	if back := began.Sub(wall(r.clock)); back > 0 {
+		// The clock was set back; what is waited for comes no later for that.
+		r.hold.until, r.loginAt = r.hold.until.Add(-back), r.loginAt.Add(-back)
+	}
 	return r.ctx.Err() == nil
-}
-
-// step takes one bounded step of the session. Writes that must not be lost pass
-// a context that outlives the client.
-func (r *refresher) step(ctx context.Context, f func(context.Context) error) error {
-	return flight.Within(ctx, r.clock, storeTimeout, func(ctx context.Context) error { return r.session.do(ctx, f) })
 }
 
 // round is one look: read the record, then renew if there is a cause. The state
 // is published before those who wish for it wake.
 func (r *refresher) round(w *wish, check bool) {
 	if r.held != nil {
-		_ = flight.Within(r.ctx, r.clock, storeTimeout, r.held.Extend)
+		_ = flight.Within(r.ctx, r.clock, stepTimeout, r.held.Extend)
 	}
+	before := r.session.known.Load()
 	err := r.read()
-	if cause := r.cause(w, check); cause != "" {
+	adopted := r.overtaken(before, r.session.known.Load()) // each process would renew anew what another just has
+	if cause := r.cause(w, check && !adopted); cause != "" {
 		if err = r.holding(cause); err == nil {
 			err = r.renew(cause)
 		}
@@ -199,7 +218,7 @@ func (r *refresher) round(w *wish, check bool) {
 
 // read brings memory and the record together, and tells what it found.
 func (r *refresher) read() error {
-	err := r.step(r.ctx, func(ctx context.Context) error {
+	err := r.session.do(r.ctx, func(ctx context.Context) error {
 		before, settled := r.session.known.Load(), r.session.settled()
 		err := r.session.read(ctx)
 		s := r.session.known.Load()
@@ -296,7 +315,7 @@ func (r *refresher) nextLook() (at time.Time, check bool) {
 	switch {
 	case !s.active():
 		if r.mayLogin() {
-			at = earliest(at, latest(r.loginAt, r.hold.until))
+			at = earliest(at, latest(now, latest(r.loginAt, r.hold.until)))
 		}
 	case !s.alive(now), r.hold.until.After(now) && r.sched.due(now, s.life):
 		at = earliest(at, latest(now, r.hold.until))
@@ -332,20 +351,36 @@ func (r *refresher) orphan(s *snapshot) {
 	r.orphans = append(r.orphans, orphan{s.token(), wall(r.clock)})
 }
 
-// revokeOrphans tries once more for each, for an hour.
+// revokeOrphans tries once more for each, for an hour. The first failure is the
+// last for now: an issuer that is down must not keep the loop from its work.
 func (r *refresher) revokeOrphans() {
 	r.mu.Lock()
 	all := r.orphans
 	r.orphans = nil
 	r.mu.Unlock()
-	for _, o := range all {
-		err := flight.Within(r.ctx, r.clock, storeTimeout, func(ctx context.Context) error { return revoke(ctx, r.cfg.Issuer, o.token) })
-		if err != nil && wall(r.clock).Sub(o.since) < longestPause {
-			r.mu.Lock()
-			r.orphans = append(r.orphans, o)
-			r.mu.Unlock()
-		}
+	for len(all) > 0 && r.revoke(r.ctx, all[0].token) == nil {
+		all = all[1:]
 	}
+	if len(all) > 0 {
+		all = append(all[1:], all[0]) // it may be the one at fault
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := wall(r.clock)
+	r.orphans = append(r.orphans, slices.DeleteFunc(all, func(o orphan) bool { return now.Sub(o.since) >= longestPause })...)
+}
+
+// revoke ends a session at the issuer, if that can be done.
+func (r *refresher) revoke(ctx context.Context, t Token) error {
+	revoker, ok := r.cfg.Issuer.(revoker)
+	if !ok || t.RefreshToken == "" && t.AccessToken == "" {
+		return nil
+	}
+	err := flight.Within(ctx, r.clock, stepTimeout, func(ctx context.Context) error { return revoker.Revoke(ctx, t) })
+	if err != nil {
+		return fmt.Errorf("evertoken: revoke: %w", err)
+	}
+	return nil
 }
 
 // show brings the status up to what the loop knows.

@@ -513,10 +513,11 @@ func TestSignOutDuringARenewal(t *testing.T) {
 		if err := w.client.SignOut(t.Context()); err != nil {
 			t.Fatalf("SignOut: %v", err)
 		}
-		close(release)
 		if err := <-done; !errors.Is(err, ErrSignedOut) {
 			t.Fatalf("Refresh = %v, want ErrSignedOut", err)
 		}
+		close(release)
+		synctest.Wait()
 		if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrSignedOut) {
 			t.Fatalf("Token = %v, want ErrSignedOut", err)
 		}
@@ -544,10 +545,10 @@ func TestSignInDuringARenewal(t *testing.T) {
 		synctest.Wait()
 		w.signIn()
 		w.wantToken("access-2")
-		close(release)
 		if err := <-done; err != nil {
 			t.Fatalf("Refresh = %v, though somebody has signed in", err)
 		}
+		close(release)
 		w.pass(2*time.Minute, time.Minute)
 		w.wantToken("access-2") // the late renewal of the other session is dropped
 		w.issuer.mu.Lock()
@@ -579,6 +580,32 @@ func TestSuspend(t *testing.T) {
 		nap.slept.Store(int64(8 * time.Hour))
 		w.wantToken("access-2") // met by a request, before any timer fires
 		w.wantCalls(1)
+	})
+}
+
+// Where the clock was a year ahead when an attempt failed, the next one does not
+// wait for a year once that has been put right.
+func TestClockThatIsSetBack(t *testing.T) {
+	ahead := &sleeper{}
+	inWorld(t, time.Hour, func(c *Config) {
+		ahead.Mock = c.Clock.(*clock.Mock)
+		ahead.slept.Store(int64(365 * 24 * time.Hour))
+		c.Clock, c.Issuer.(*farIssuer).clock = ahead, ahead
+	}, func(t *testing.T, w *world) {
+		w.signIn()
+		w.issuer.then(fails(&RefreshError{Outcome: Misconfigured}))
+		if err := w.client.Refresh(t.Context()); err == nil {
+			t.Fatal("Refresh succeeded")
+		}
+		ahead.slept.Store(0)
+		w.pass(4*time.Minute, time.Second)
+		if err := w.client.Refresh(t.Context()); err == nil {
+			t.Fatal("the pause of five minutes was cut short")
+		}
+		w.pass(2*time.Minute, time.Second)
+		if err := w.client.Refresh(t.Context()); err != nil {
+			t.Fatalf("Refresh = %v", err)
+		}
 	})
 }
 
@@ -753,6 +780,24 @@ func TestTwoClientsShareASession(t *testing.T) {
 	})
 }
 
+// Tokens that each check finds due are renewed as often as one client would,
+// however many there are.
+func TestAdoptingEndsTheRound(t *testing.T) {
+	inWorld(t, 5*time.Minute, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		for _, draw := range []float64{0.25, 0.5, 0.75} {
+			other, err := newClient(t.Context(), w.cfg, func() float64 { return draw })
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = other.Close() }()
+		}
+		w.pass(time.Hour, time.Second)
+		w.wantCalls(60)
+		w.wantNothingSpentTwice()
+	})
+}
+
 func TestDamagedRecord(t *testing.T) {
 	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
 		if _, err := w.store.Save(t.Context(), "default", []byte(`{"evertoken":1,"sid":"x`), ""); err != nil {
@@ -771,6 +816,27 @@ func TestDamagedRecord(t *testing.T) {
 		if err != nil || string(item.Data) != `{"evertoken":1,"sid":"x` {
 			t.Fatalf("kept aside %q, %v", item.Data, err)
 		}
+	})
+}
+
+// A sealing store finds the damage itself.
+func TestDamagedSealedRecord(t *testing.T) {
+	inner := storage.NewMemory()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = storage.Encrypt(inner, make([]byte, 32)) }, func(t *testing.T, w *world) {
+		if _, err := inner.Save(t.Context(), "default", []byte("junk"), ""); err != nil {
+			t.Fatal(err)
+		}
+		w.restart()
+		if _, err := w.client.Token(t.Context()); !errors.Is(err, storage.ErrCorrupt) || errors.Is(err, ErrSignedOut) {
+			t.Fatalf("Token = %v, want ErrCorrupt", err)
+		}
+		w.signIn()
+		w.wantToken("access-1")
+		if item, err := w.store.Load(t.Context(), "default.corrupt"); err != nil || string(item.Data) != "junk" {
+			t.Fatalf("kept aside %q, %v", item.Data, err)
+		}
+		w.restart()
+		w.wantToken("access-1")
 	})
 }
 
@@ -828,5 +894,8 @@ func TestRefusedTokens(t *testing.T) {
 			w.pass(10*time.Second, 10*time.Second)
 		}
 		w.wantCalls(1) // the renewed token was made by a 401: it starts no other
+		if got := requests.Load(); got != 102 {
+			t.Errorf("%d requests: some were sent again with the same token", got)
+		}
 	})
 }

@@ -69,7 +69,7 @@ func (r *refresher) attempt(cause string) error {
 		cause = causeExpired
 	}
 	if s.active() && s.Tokens.RefreshToken != "" {
-		err := r.announce(s, cause)
+		noted, err := r.announce(s, cause)
 		if k := r.session.known.Load(); errors.Is(err, errChanged) && r.overtaken(s, k) {
 			r.hold = hold{}
 			return k.err
@@ -77,8 +77,9 @@ func (r *refresher) attempt(cause string) error {
 		if err != nil {
 			return err
 		}
+		s = noted
 	}
-	return r.send(cause)
+	return r.send(s, cause)
 }
 
 // overtaken says that somebody else was here since before: they left a token
@@ -112,7 +113,7 @@ func (r *refresher) acquire(s *snapshot, cause string) error {
 		return err
 	})
 	if err == nil && !r.held.Lasting() {
-		err = flight.Within(r.ctx, r.clock, storeTimeout, r.held.Extend)
+		err = flight.Within(r.ctx, r.clock, stepTimeout, r.held.Extend)
 	}
 	if err != nil {
 		return &storeError{"lease", err}
@@ -140,27 +141,29 @@ func (r *refresher) mayDoWithout(err error) bool {
 	return r.shared() == nil || r.held.Lasting() && errors.As(err, &failed) && failed.step == "save"
 }
 
-// announce writes the note, after giving somebody else's open one its time.
-func (r *refresher) announce(s *snapshot, cause string) error {
+// announce writes the note, after giving somebody else's open one its time. It
+// returns the session with it, or without where it is sent all the same.
+func (r *refresher) announce(s *snapshot, cause string) (*snapshot, error) {
 	now := wall(r.clock)
 	if r.foreign(s) {
 		until := settledAt(now, s.noteSeen, r.noteAge(s, now), r.grace, s.life, cause == causeRefused)
 		if until.After(now) {
 			r.hold = hold{until, errForeignNote, until.Sub(now) <= noteSettles}
-			return errForeignNote
+			return nil, errForeignNote
 		}
 	}
-	err := r.step(r.ctx, func(ctx context.Context) error {
-		return r.session.swap(ctx, s, s.Announced(r.owner, cause, now))
-	})
+	noted := s.with(s.Announced(r.owner, cause, now))
+	err := r.session.do(r.ctx, func(ctx context.Context) error { return r.session.swap(ctx, s, noted) })
 	switch {
+	case err == nil:
+		return noted, nil
 	case errors.Is(err, errChanged):
 		r.hold = hold{now, err, true}
-		return err
-	case err != nil && !r.mayDoWithout(err):
-		return r.blocked(cause, err)
+		return nil, err
+	case !r.mayDoWithout(err):
+		return nil, r.blocked(cause, err)
 	}
-	return nil
+	return s, nil
 }
 
 // foreign says that somebody else has left an attempt open.
@@ -176,9 +179,10 @@ func (r *refresher) noteAge(s *snapshot, now time.Time) time.Duration {
 	return age
 }
 
-// send spends the refresh token, or signs in, and keeps what came of it.
-func (r *refresher) send(cause string) error {
-	s, sent := r.session.known.Load(), wall(r.clock)
+// send spends the refresh token of s, or signs in, and keeps what came of it. It
+// looks for nothing newer: what came since has no note.
+func (r *refresher) send(s *snapshot, cause string) error {
+	sent := wall(r.clock)
 	patience := patience(s.life.left(sent))
 	call := func(ctx context.Context) (Token, error) { return r.cfg.Issuer.Refresh(ctx, s.token()) }
 	if cause == causeSignIn {
@@ -211,7 +215,7 @@ func (r *refresher) send(cause string) error {
 // other owner; where another session took its place, the pair is left alone: the
 // two may share a grant.
 func (r *refresher) save(s, n *snapshot) {
-	err := r.step(context.WithoutCancel(r.ctx), func(ctx context.Context) error {
+	err := r.session.do(context.WithoutCancel(r.ctx), func(ctx context.Context) error {
 		err := r.session.put(ctx, s, n)
 		if r.session.known.Load() == n {
 			r.board.made(n)
@@ -277,7 +281,7 @@ func (r *refresher) failed(s *snapshot, cause string, beside Token, err error) e
 	default:
 		f.sent = s.Note.N
 		if known.Outcome == NotSent || known.Outcome == Misconfigured || known.StatusCode == 429 || known.StatusCode == 503 {
-			_ = r.step(context.WithoutCancel(r.ctx), func(ctx context.Context) error { return r.session.swap(ctx, s, s.Closed()) })
+			_ = r.session.do(context.WithoutCancel(r.ctx), func(ctx context.Context) error { return r.session.swap(ctx, s, s.with(s.Closed())) })
 		}
 	}
 	if errors.Is(err, flight.ErrClosing) {
@@ -309,7 +313,7 @@ func judged(cause string, err error) (*RefreshError, error) {
 // rejected marks the session as over, unless somebody else has already renewed
 // it or another has taken its place.
 func (r *refresher) rejected(s *snapshot, cause string, err error) error {
-	failed := r.step(context.WithoutCancel(r.ctx), func(ctx context.Context) error { return r.session.swap(ctx, s, s.Ended()) })
+	failed := r.session.do(context.WithoutCancel(r.ctx), func(ctx context.Context) error { return r.session.swap(ctx, s, s.with(s.Ended())) })
 	switch {
 	case errors.Is(failed, errChanged):
 		return r.session.known.Load().err

@@ -107,8 +107,8 @@ func TestRecordThatChangedBeforeTheNote(t *testing.T) {
 				}
 				w.wantCalls(tt.calls)
 				w.wantToken(tt.access)
-				if w.count(Failed) != 0 {
-					t.Error("told as a failure")
+				if s := w.client.Status(); w.count(Failed) != 0 || s.State != SignedIn || s.Err != nil {
+					t.Errorf("told %s; status %+v", w.told(), s)
 				}
 			})
 		})
@@ -514,19 +514,33 @@ func TestAbandonedAttemptWithinTheGrace(t *testing.T) {
 	}
 }
 
-// Polls look, and renew nothing by themselves; a store that nobody shares is not
-// polled at all.
+// Polls look, and renew nothing by themselves. They begin with the window, and a
+// store that nobody shares is not polled at all.
 func TestPollsRenewNothing(t *testing.T) {
-	inWorld(t, 5*time.Minute, func(c *Config) { c.Issuer = graceIssuer{c.Issuer.(*farIssuer), 30 * time.Second} }, func(t *testing.T, w *world) {
+	graceful := func(c *Config) { c.Issuer = graceIssuer{c.Issuer.(*farIssuer), 30 * time.Second} }
+	wantNext := func(t *testing.T, w *world, want time.Duration) {
+		t.Helper()
+		synctest.Wait()
+		if got := w.client.Status().NextCheck.Sub(epoch); got != want {
+			t.Errorf("looks again at %v, want %v", got, want)
+		}
+	}
+	inWorld(t, 5*time.Minute, graceful, func(t *testing.T, w *world) {
 		w.signIn()
 		w.pass(10*time.Minute, time.Second)
 		w.wantCalls(10)
+		wantNext(t, w, 10*time.Minute+6*time.Second+1)
 		w.cfg.Store = unsharedStore{w.store}
 		w.restart()
 		w.pass(time.Second, time.Second)
-		if s := w.client.Status(); s.NextCheck != epoch.Add(11*time.Minute) {
-			t.Errorf("looks again at %v", s.NextCheck)
-		}
+		wantNext(t, w, 11*time.Minute)
+	})
+	inWorld(t, 10*time.Minute, graceful, func(t *testing.T, w *world) {
+		w.signIn()
+		w.pass(time.Minute, time.Minute)
+		wantNext(t, w, 2*time.Minute)
+		w.pass(4*time.Minute, time.Minute)
+		wantNext(t, w, 5*time.Minute+6*time.Second+1)
 	})
 }
 
@@ -1162,25 +1176,28 @@ func TestSaveThatSucceededDespiteItsError(t *testing.T) {
 	})
 }
 
-// A new token that is not saved yet is served the moment the old one has ended.
+// A new token that is not saved yet is served the moment the old one has ended,
+// whatever of the store is out of order.
 func TestUnsavedPairAtTheEndOfTheOldOne(t *testing.T) {
-	s := newHookedStore()
-	inWorld(t, 10*time.Minute, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
-		w.signIn()
-		w.issuer.then(func(context.Context, Token) (Token, error) {
-			s.breaks("save")
-			return w.issuer.mint(), nil
+	for _, broken := range [][]string{{"save"}, {"load", "save"}} {
+		s := newHookedStore()
+		inWorld(t, 10*time.Minute, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+			w.signIn()
+			w.issuer.then(func(context.Context, Token) (Token, error) {
+				s.breaks(broken...)
+				return w.issuer.mint(), nil
+			})
+			w.pass(9*time.Minute+58*time.Second, time.Second)
+			if got := w.client.session.served.Load().Tokens.AccessToken; got != "access-1" {
+				t.Fatalf("%v: serves %s", broken, got)
+			}
+			w.pass(time.Second, time.Second)
+			if got := w.client.session.served.Load().Tokens.AccessToken; got != "access-2" {
+				t.Fatalf("%v: serves %s, whose time is up", broken, got)
+			}
+			s.meet(nil)
 		})
-		w.pass(9*time.Minute+58*time.Second, time.Second)
-		if got := w.client.session.served.Load().Tokens.AccessToken; got != "access-1" {
-			t.Fatalf("serves %s", got)
-		}
-		w.pass(time.Second, time.Second)
-		if got := w.client.session.served.Load().Tokens.AccessToken; got != "access-2" {
-			t.Fatalf("serves %s, whose time is up", got)
-		}
-		s.meet(nil)
-	})
+	}
 }
 
 // One step with the store may take ten seconds.
@@ -1201,5 +1218,23 @@ func TestStoreThatHangs(t *testing.T) {
 		if s := w.client.Status(); s.Err != nil || s.State != SignedIn {
 			t.Fatalf("status %+v once the store is back", s)
 		}
+	})
+}
+
+// Without a lease that is kept alive meanwhile a pair is saved as soon, too.
+func TestUnsavedPairIsSavedSoon(t *testing.T) {
+	s := newHookedStore()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = unsharedStore{s} }, func(t *testing.T, w *world) {
+		w.signIn()
+		w.issuer.then(func(context.Context, Token) (Token, error) {
+			s.once("save", func(context.Context) error { return errDisk })
+			return w.issuer.mint(), nil
+		})
+		if err := w.client.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.wantToken("access-1")
+		w.pass(saveAgain, saveAgain)
+		w.wantToken("access-2")
 	})
 }

@@ -66,12 +66,19 @@ func TestNext(t *testing.T) {
 		{"a tick at which the token is dead", lived(61*time.Second, 0), time.Minute, 30*time.Second + 500*time.Millisecond + 1},
 		{"a tick just before", lived(61*time.Second+1, 0), time.Minute, time.Minute},
 		{"a window that is shorter than half the life", lived(time.Hour, 0), 2 * time.Hour, 55*time.Minute + 1},
-		{"a life so short that its margin is longer than what is due", lived(4, 0), time.Minute, 3},
 		{"unknown", newLife(Token{IssuedAt: epoch}, 0), time.Minute, time.Minute},
 	} {
 		if got := s.next(epoch.Add(tt.tick), tt.l).Sub(epoch); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
+	}
+}
+
+// A window that is shorter than what the token loses on its way.
+func TestNextInATinyWindow(t *testing.T) {
+	s := schedule{window: 100 * time.Millisecond}
+	if got := s.next(epoch.Add(time.Minute), lived(10*time.Second, 0)).Sub(epoch); got != 9*time.Second {
+		t.Errorf("%v, want the moment at which it is dead", got)
 	}
 }
 

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/evertoken/evertoken/internal/flight"
 	"github.com/evertoken/evertoken/internal/record"
 	"github.com/evertoken/evertoken/storage"
 )
@@ -24,14 +24,8 @@ type snapshot struct {
 }
 
 func newSnapshot(r record.Record, roundTrip time.Duration) *snapshot {
-	scheme := r.Tokens.TokenType
-	if strings.EqualFold(scheme, "Bearer") {
-		scheme = "Bearer" // RFC 6749, section 7.1: token types are case insensitive; not every server knows
-	}
-	return &snapshot{
-		Record: r, life: newLife(Token(r.Tokens), roundTrip),
-		header: []string{scheme + " " + r.Tokens.AccessToken},
-	}
+	t := Token(r.Tokens)
+	return &snapshot{Record: r, life: newLife(t, roundTrip), header: t.authorization()}
 }
 
 // with carries a snapshot's life over to a record that holds the same access
@@ -98,7 +92,12 @@ func newSession(cfg *Config) *session {
 	return s
 }
 
-// do takes one step in a turn of its own.
+// stepTimeout bounds one step with the store, and so the wait for a turn. A
+// revocation may take as long.
+const stepTimeout = 10 * time.Second
+
+// do takes one bounded step in a turn of its own. Writes that must not be lost
+// pass a context that outlives the client.
 func (s *session) do(ctx context.Context, step func(context.Context) error) error {
 	select {
 	case s.turn <- struct{}{}:
@@ -106,7 +105,7 @@ func (s *session) do(ctx context.Context, step func(context.Context) error) erro
 		return &storeError{"wait", context.Cause(ctx)}
 	}
 	defer func() { <-s.turn }()
-	return step(ctx)
+	return flight.Within(ctx, s.clock, stepTimeout, step)
 }
 
 // settled says that the newest known is in the store.
@@ -144,6 +143,7 @@ func (s *session) adopt(n *snapshot, v storage.Version) {
 func (s *session) read(ctx context.Context) error {
 	for {
 		if err := s.load(ctx); err != nil {
+			s.resort()
 			return err
 		}
 		if err := s.write(ctx); !errors.Is(err, storage.ErrConflict) {
@@ -166,30 +166,37 @@ func (s *session) put(ctx context.Context, from, n *snapshot) error {
 	return s.read(ctx)
 }
 
-// write saves known, unless it is saved, and publishes it then. If that fails
-// it is published all the same once there is nothing else left to serve: losing
-// it would cost as much as losing it later.
+// write saves known, unless it is saved, and publishes it then.
 func (s *session) write(ctx context.Context) error {
 	if s.saved.Load() {
 		return nil
 	}
 	known := s.known.Load()
 	err := s.save(ctx, known.Record)
-	s.saved.Store(err == nil)
-	if err == nil || !s.served.Load().alive(wall(s.clock)) {
-		s.serve(known)
+	if err != nil {
+		s.resort()
+		return err
 	}
-	return err
+	s.saved.Store(true)
+	s.serve(known)
+	return nil
 }
 
-// swap replaces the record of from by r, which holds the same tokens, if from is
-// what is known and stored. Else what took its place counts, and the error is
-// [errChanged].
-func (s *session) swap(ctx context.Context, from *snapshot, r record.Record) error {
+// resort publishes what could not be saved once there is nothing else left to
+// serve: losing it now would cost as much as losing it later.
+func (s *session) resort() {
+	if !s.served.Load().alive(wall(s.clock)) {
+		s.serve(s.known.Load())
+	}
+}
+
+// swap replaces from by n, which holds the same tokens, if from is what is known
+// and stored. Else what took its place counts, and the error is [errChanged].
+func (s *session) swap(ctx context.Context, from, n *snapshot) error {
 	if s.known.Load() != from {
 		return errChanged
 	}
-	err := s.save(ctx, r)
+	err := s.save(ctx, n.Record)
 	if errors.Is(err, storage.ErrConflict) {
 		if err := s.read(ctx); err != nil {
 			return err
@@ -197,7 +204,7 @@ func (s *session) swap(ctx context.Context, from *snapshot, r record.Record) err
 		return errChanged
 	}
 	if err == nil {
-		s.adopt(from.with(r), s.version)
+		s.adopt(n, s.version)
 	}
 	return err
 }
@@ -231,7 +238,9 @@ func (s *session) end(ctx context.Context) (*snapshot, error) {
 		last = k
 	}
 	s.forget(ErrSignedOut)
-	s.dropped = last.SID
+	if last.exists() { // else what an earlier SignOut dropped may still be there
+		s.dropped = last.SID
+	}
 	for err == nil && s.version != "" {
 		if err = s.remove(ctx, s.version); !errors.Is(err, storage.ErrConflict) {
 			break
@@ -249,20 +258,16 @@ func (s *session) end(ctx context.Context) (*snapshot, error) {
 // afterwards if it is the one in memory.
 func (s *session) load(ctx context.Context) error {
 	asked, last := wall(s.clock), s.looked // before the read: who is frozen after it wakes with an old record
-	item, err := s.store.Load(ctx, s.key)
-	if errors.Is(err, storage.ErrNotFound) {
+	r, item, err := s.fetch(ctx)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
 		s.vanish()
 		return nil
-	}
-	if err != nil {
-		return &storeError{"load", err}
-	}
-	r, err := record.Decode(s.key, item.Data)
-	if err != nil {
-		if errors.Is(err, storage.ErrCorrupt) && !s.known.Load().exists() {
-			s.version, s.damaged = item.Version, item.Data
-			s.forget(err)
-		}
+	case errors.Is(err, storage.ErrCorrupt) && !s.known.Load().exists():
+		s.version, s.damaged = item.Version, item.Data
+		s.forget(err)
+		return err
+	case err != nil:
 		return err
 	}
 	s.looked = asked
@@ -319,20 +324,29 @@ func (s *session) compare(r record.Record, v storage.Version, last time.Time) {
 
 // locate learns what the store holds, without taking it into memory.
 func (s *session) locate(ctx context.Context) (record.Record, error) {
-	item, err := s.store.Load(ctx, s.key)
-	if errors.Is(err, storage.ErrNotFound) {
+	r, item, err := s.fetch(ctx)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
 		s.version, s.damaged = "", nil
 		return record.Record{}, nil
-	}
-	if err != nil {
-		return record.Record{}, &storeError{"load", err}
-	}
-	s.version, s.damaged = item.Version, nil
-	r, err := record.Decode(s.key, item.Data)
-	if errors.Is(err, storage.ErrCorrupt) {
-		s.damaged, err = item.Data, nil
+	case errors.Is(err, storage.ErrCorrupt):
+		s.version, s.damaged = item.Version, item.Data
+		return record.Record{}, nil
+	case err == nil:
+		s.version, s.damaged = item.Version, nil
 	}
 	return r, err
+}
+
+// fetch reads what the store holds. Both the store, if it seals, and we may find
+// that it is damaged; the bytes are there beside that error.
+func (s *session) fetch(ctx context.Context) (record.Record, storage.Item, error) {
+	item, err := s.store.Load(ctx, s.key)
+	if err != nil {
+		return record.Record{}, item, &storeError{"load", err}
+	}
+	r, err := record.Decode(s.key, item.Data)
+	return r, item, err
 }
 
 // save writes one record over the version that is known. Damaged bytes are

@@ -84,6 +84,7 @@ func TestNoteAfterAnAttempt(t *testing.T) {
 	}{
 		{&RefreshError{Outcome: NotSent}, false},
 		{&RefreshError{Outcome: Unavailable, StatusCode: 503}, false},
+		{&RefreshError{Outcome: Unavailable, StatusCode: 429}, false},
 		{&RefreshError{Outcome: Misconfigured}, false},
 		{&RefreshError{Outcome: Unavailable, StatusCode: 403}, true},
 		{&RefreshError{Outcome: Ambiguous}, true},
@@ -106,6 +107,12 @@ func TestSignOutThatCouldNotDelete(t *testing.T) {
 		store.load.Store(true)
 		if err := w.client.SignOut(t.Context()); !errors.Is(err, errDisk) {
 			t.Fatalf("SignOut = %v, want the store's error", err)
+		}
+		if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrSignedOut) {
+			t.Fatalf("Token = %v although we signed out", err)
+		}
+		if e := w.last(SessionEnded); !errors.Is(e.Err, errDisk) || w.client.Status().Err == nil {
+			t.Errorf("event %+v, status %+v", e, w.client.Status())
 		}
 		store.load.Store(false)
 		w.pass(2*time.Minute, time.Minute)
@@ -390,5 +397,359 @@ func TestFolderThatTakesNoWrites(t *testing.T) {
 		}
 		w.restart()
 		w.wantToken("access-2")
+	})
+}
+
+// overwrite puts bytes into the store whatever it holds.
+func (w *world) overwrite(data string) {
+	w.t.Helper()
+	item, err := w.store.Load(w.t.Context(), "default")
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		w.t.Fatal(err)
+	}
+	if _, err := w.store.Save(w.t.Context(), "default", []byte(data), item.Version); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// aside is what was kept of damaged bytes; empty if nothing was.
+func (w *world) aside() string {
+	w.t.Helper()
+	item, err := w.store.Load(w.t.Context(), "default.corrupt")
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		w.t.Fatal(err)
+	}
+	return string(item.Data)
+}
+
+// Damage does not take the session away from who has it in memory, and a sign-in
+// replaces it, be it known already or found on the way.
+func TestRecordIsDamagedWhileWeRun(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		w.overwrite("first damage")
+		w.pass(2*time.Minute, time.Minute)
+		w.wantToken("access-1")
+		if s := w.client.Status(); s.State != Degraded || !errors.Is(s.Err, storage.ErrCorrupt) || w.aside() != "" {
+			t.Errorf("status %+v; kept aside %q", s, w.aside())
+		}
+		w.signIn()
+		if got := w.aside(); got != "first damage" {
+			t.Errorf("kept aside %q", got)
+		}
+		w.overwrite("second damage")
+		w.signIn()
+		w.wantToken("access-3")
+		if got := w.aside(); got != "second damage" || w.stored().Tokens.AccessToken != "access-3" {
+			t.Errorf("kept aside %q", got)
+		}
+	})
+}
+
+// Nothing damaged is replaced before it has been copied.
+func TestDamageThatCannotBeKeptAside(t *testing.T) {
+	for _, broken := range []string{"load", "save"} {
+		s := newHookedStore()
+		inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+			w.overwrite("damage")
+			w.restart()
+			s.meet(func(_ context.Context, step, key string) error {
+				if step == broken && key == "default.corrupt" {
+					return errDisk
+				}
+				return nil
+			})
+			if err := w.client.SignIn(t.Context(), w.issuer.mint()); !errors.Is(err, errDisk) {
+				t.Errorf("%s: SignIn = %v", broken, err)
+			}
+			if item, err := s.Load(t.Context(), "default"); err != nil || string(item.Data) != "damage" {
+				t.Errorf("%s: the store holds %q, %v", broken, item.Data, err)
+			}
+		})
+	}
+}
+
+// What a newer release wrote is no damage: it stays, whoever signs in.
+func TestRecordOfANewerReleaseStays(t *testing.T) {
+	for _, looks := range []bool{false, true} {
+		inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+			w.overwrite(`{"evertoken":7}`)
+			if looks {
+				w.pass(time.Minute, time.Minute)
+			}
+			if err := w.client.SignIn(t.Context(), w.issuer.mint()); err == nil || !strings.Contains(err.Error(), "newer release") {
+				t.Errorf("SignIn = %v", err)
+			}
+			if item, err := w.store.Load(t.Context(), "default"); err != nil || string(item.Data) != `{"evertoken":7}` || w.aside() != "" {
+				t.Errorf("the store holds %q, %v", item.Data, err)
+			}
+		})
+	}
+}
+
+// SignIn creates the record anew that somebody has deleted meanwhile.
+func TestSignInOverARecordThatIsGone(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		if err := w.store.Delete(t.Context(), "default", ""); err != nil {
+			t.Fatal(err)
+		}
+		w.signIn()
+		if got := w.stored().Tokens.AccessToken; got != "access-2" {
+			t.Errorf("stored %q", got)
+		}
+	})
+}
+
+// SignOut ends the newest of its session, whoever made it, and no other.
+func TestSignOutAndWhatOthersWrote(t *testing.T) {
+	renew := func(w *world) { w.change(renewedElsewhere(w.clock.Now(), time.Hour)) }
+	for _, tt := range []struct {
+		name         string
+		before, then func(*world) // before SignOut reads, and before it deletes
+		revoked      string
+		stays        bool
+	}{
+		{"renewed before", renew, nil, "refresh-elsewhere", false},
+		{"renewed at the last moment", nil, renew, "refresh-elsewhere", false},
+		{"signed in anew at the last moment", nil, func(w *world) { w.leave(signedInElsewhere(w.clock.Now(), time.Hour)) }, "refresh-1", true},
+		{"signed out at the last moment", nil, func(w *world) { _ = w.store.(*hookedStore).Memory.Delete(w.t.Context(), "default", "") }, "refresh-1", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newHookedStore()
+			inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+				w.signIn()
+				if tt.before != nil {
+					tt.before(w)
+				}
+				if tt.then != nil {
+					s.once("delete", func(context.Context) error { tt.then(w); return nil })
+				}
+				if err := w.client.SignOut(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if got := w.issuer.revocations(); got != tt.revoked || w.absent() == tt.stays {
+					t.Errorf("revoked %q, deleted %t", got, w.absent())
+				}
+				w.pass(time.Minute, time.Minute)
+				if s := w.client.Status(); (s.State == SignedIn) != tt.stays {
+					t.Errorf("status %+v", s)
+				}
+			})
+		})
+	}
+}
+
+// The clocks of hosts differ, and what they wrote is seen late. An adopted token
+// is given no more than it can have, and no less.
+func TestExpiryOfAnAdoptedToken(t *testing.T) {
+	const ahead, behind = time.Hour, -time.Hour
+	for _, tt := range []struct {
+		name   string
+		write  func(w *world) // half a minute after the last look, and half before the next
+		expiry time.Duration  // after the last look
+	}{
+		{"clocks agree", func(w *world) { w.change(renewedElsewhere(w.clock.Now(), 10*time.Minute)) }, 10*time.Minute + 30*time.Second},
+		{"the other is ahead", func(w *world) { w.change(renewedElsewhere(w.clock.Now().Add(ahead), 10*time.Minute)) }, 11 * time.Minute},
+		{"the other is behind", func(w *world) { w.change(renewedElsewhere(w.clock.Now().Add(behind), 10*time.Minute)) }, 10 * time.Minute},
+		{"another sign-in, of an hour ago", func(w *world) { w.leave(signedInElsewhere(w.clock.Now().Add(-time.Hour), 2*time.Hour)) }, time.Hour + 30*time.Second},
+		{"another sign-in, by a clock ahead", func(w *world) { w.leave(signedInElsewhere(w.clock.Now().Add(ahead), 10*time.Minute)) }, 11 * time.Minute},
+		{"our own token, with a note", func(w *world) {
+			w.change(func(r record.Record) record.Record { return r.Announced("other", causeDue, w.clock.Now()) })
+		}, time.Hour - 5*time.Minute},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+				w.signIn()
+				w.pass(5*time.Minute, time.Minute)
+				last := w.clock.Now()
+				w.pass(30*time.Second, 30*time.Second)
+				tt.write(w)
+				w.pass(30*time.Second, 30*time.Second)
+				if got := w.client.Status().Expiry.Sub(last); got != tt.expiry {
+					t.Errorf("ends %v after the last look, want %v", got, tt.expiry)
+				}
+			})
+		})
+	}
+}
+
+// An attempt was seen under way before its token: that may be as old as the
+// attempt.
+func TestExpiryOfATokenWhoseAttemptWasSeen(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		w.pass(90*time.Second, 30*time.Second)
+		asked := w.clock.Now()
+		w.change(func(r record.Record) record.Record { return r.Announced("other", causeDue, asked) })
+		w.pass(60*time.Second, 30*time.Second)
+		w.change(renewedElsewhere(asked, 20*time.Minute))
+		w.pass(30*time.Second, 30*time.Second)
+		if got := w.client.Status().Expiry.Sub(asked); got != 20*time.Minute {
+			t.Errorf("ends %v after it was asked for", got)
+		}
+	})
+}
+
+// A process that froze in a look, after it had read, has not looked since.
+func TestExpiryAfterAFrozenLook(t *testing.T) {
+	s := newHookedStore()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		w.signIn()
+		frozen := make(chan struct{})
+		s.once("loaded", func(context.Context) error { <-frozen; return nil })
+		w.pass(65*time.Second, time.Second)
+		asked := w.clock.Now()
+		w.change(renewedElsewhere(asked, 20*time.Minute))
+		w.pass(4*time.Second, time.Second)
+		close(frozen)
+		w.pass(time.Minute, time.Second)
+		if got := w.client.Status().Expiry.Sub(asked); got != 20*time.Minute {
+			t.Errorf("ends %v after it was asked for", got)
+		}
+	})
+}
+
+// A store that has fallen back is written forward, also where somebody else
+// writes at the same time, and may show next what it had before.
+func TestStoreThatFallsBack(t *testing.T) {
+	s := newHookedStore()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		w.signIn()
+		old := w.stored()
+		if err := w.client.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		newest := w.stored()
+		w.leave(old)
+		s.once("save", func(context.Context) error { w.leave(old.Announced("other", causeDue, w.clock.Now())); return nil })
+		w.pass(time.Minute, time.Minute)
+		if got := w.stored(); got.Gen != newest.Gen || got.Tokens.AccessToken != "access-2" {
+			t.Errorf("stored gen %d with %q", got.Gen, got.Tokens.AccessToken)
+		}
+		if s := w.client.Status(); s.Err != nil || s.PersistPending || s.State != SignedIn {
+			t.Errorf("status %+v", s)
+		}
+		w.pass(9*time.Minute, time.Minute)
+		w.leave(old)
+		w.pass(time.Minute, time.Minute)
+		w.leave(renewedElsewhere(epoch.Add(5*time.Minute), time.Hour)(newest))
+		w.pass(time.Minute, time.Minute)
+		if got := w.client.Status().Expiry; got != epoch.Add(65*time.Minute) {
+			t.Errorf("ends at %v", got)
+		}
+	})
+}
+
+// RFC 6749, section 7.1: types are case insensitive, but not to every server.
+func TestScheme(t *testing.T) {
+	for kind, want := range map[string]string{"bearer": "Bearer a", "BEARER": "Bearer a", "DPoP": "DPoP a"} {
+		s := newSnapshot(record.Record{Tokens: record.Tokens{AccessToken: "a", TokenType: kind}}, 0)
+		if s.header[0] != want {
+			t.Errorf("%s: %q", kind, s.header[0])
+		}
+	}
+}
+
+// Without a turn nothing is done, and whoever waits for one is told how long.
+func TestTurn(t *testing.T) {
+	s := newSession(&Config{Store: storage.NewMemory()})
+	s.turn <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := s.do(ctx, func(context.Context) error { t.Error("a step out of turn"); return nil })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("do = %v", err)
+	}
+}
+
+// Somebody signs in between the load under the lease and the note of a renewal:
+// the note of the session before is not written over theirs.
+func TestSignInBetweenLoadAndNote(t *testing.T) {
+	s := newHookedStore()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		w.signIn()
+		proceed := make(chan struct{})
+		loads := 0
+		s.meet(func(_ context.Context, step, _ string) error {
+			if step == "loaded" {
+				if loads++; loads == 2 {
+					<-proceed
+				}
+			}
+			return nil
+		})
+		done := w.refreshing()
+		signedIn := make(chan error)
+		go func() { signedIn <- w.client.SignIn(t.Context(), w.issuer.mint()) }()
+		synctest.Wait()
+		close(proceed)
+		if err := errors.Join(<-signedIn, <-done); err != nil {
+			t.Error(err)
+		}
+		if got := w.stored(); got.Tokens.AccessToken != "access-2" || got.Note.N != 0 {
+			t.Errorf("stored %q, note %+v", got.Tokens.AccessToken, got.Note)
+		}
+		w.wantCalls(0)
+		w.wantToken("access-2")
+	})
+}
+
+// A second SignOut, as of a person who saw the first one fail, forgets nothing.
+func TestSignOutTwiceThatCouldNotDelete(t *testing.T) {
+	s := newHookedStore()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		w.signIn()
+		s.breaks("load", "delete")
+		for range 2 {
+			if err := w.client.SignOut(t.Context()); !errors.Is(err, errDisk) {
+				t.Fatalf("SignOut = %v", err)
+			}
+		}
+		s.meet(nil)
+		w.pass(time.Minute, time.Second)
+		if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrSignedOut) || !w.absent() {
+			t.Fatalf("Token = %v, the record is deleted: %t", err, w.absent())
+		}
+	})
+}
+
+// A new pair waits for its turn with the store as long as it takes: it is all
+// that is left of the session, if a SignIn that held things up fails in the end.
+func TestPairWaitsForItsTurn(t *testing.T) {
+	s := newHookedStore()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		w.signIn()
+		proceed := make(chan struct{})
+		w.issuer.then(w.issuer.after(proceed))
+		refreshed := w.refreshing()
+		synctest.Wait()
+		var saves atomic.Int32
+		s.meet(func(ctx context.Context, step, _ string) error {
+			if step != "save" || saves.Add(1) > 2 {
+				return nil
+			}
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+		signedIn := make(chan error, 2)
+		for range 2 {
+			go func() { signedIn <- w.client.SignIn(t.Context(), Token{AccessToken: "another"}) }()
+		}
+		synctest.Wait()
+		close(proceed)
+		w.pass(20*time.Second, time.Second)
+		for range 2 {
+			if err := <-signedIn; !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("SignIn = %v", err)
+			}
+		}
+		if err := <-refreshed; err != nil {
+			t.Fatalf("Refresh = %v", err)
+		}
+		w.wantToken("access-2")
+		if got := w.stored().Tokens.RefreshToken; got != "refresh-2" {
+			t.Errorf("stored %s, which was spent", got)
+		}
 	})
 }

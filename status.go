@@ -110,11 +110,15 @@ func (b *board) read() Status {
 	return b.status
 }
 
-// change sets the status. Since moves with the state.
+// change sets the status, which stays as it is once the client is closed. Since
+// moves with the state.
 func (b *board) change(f func(*Status)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	before := b.status.State
+	if before == Closed {
+		return
+	}
 	f(&b.status)
 	if b.status.State != before {
 		b.status.Since = wall(b.clock)

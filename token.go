@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -26,7 +27,8 @@ type Token struct {
 	Scope        string // as granted; empty if the issuer did not say
 
 	// IssuedAt is when the token was asked for, by the client's clock. Zero
-	// means when it was handed to the client.
+	// means when it was handed to the client: set it, or Expiry, for a token that
+	// was kept elsewhere meanwhile, for a JWT's own lifetime counts from it.
 	IssuedAt time.Time
 
 	// Expiry is when the access token ends. Zero means unknown: it is read from
@@ -76,7 +78,8 @@ func instant(t time.Time) string {
 }
 
 // maxLifetime bounds what a server may claim, so that no arithmetic on an
-// expiry can overflow; longer-lived tokens are renewed earlier than need be.
+// expiry can overflow, and each can be stored (JSON knows no year 10000);
+// longer-lived tokens are renewed earlier than need be.
 const maxLifetime = 10 * 365 * 24 * time.Hour
 
 // normalize fills in what the issuer left out and checks what it said. Expiry
@@ -97,11 +100,19 @@ func (t Token) normalize(sentAt time.Time) (Token, error) {
 	if t.Expiry.IsZero() {
 		t.Expiry = jwtExpiry(t.AccessToken, t.IssuedAt)
 	}
-	if limit := t.IssuedAt.Add(maxLifetime); t.Expiry.After(limit) {
-		t.Expiry = limit
-	}
+	limit := t.IssuedAt.Add(maxLifetime)
+	t.Expiry, t.RefreshExpiry = earliest(t.Expiry, limit), earliest(t.RefreshExpiry, limit)
 	t.IssuedAt, t.Expiry, t.RefreshExpiry = t.IssuedAt.UTC().Round(0), t.Expiry.UTC().Round(0), t.RefreshExpiry.UTC().Round(0)
 	return t, nil
+}
+
+// authorization is the value of the header that carries the token.
+func (t Token) authorization() []string {
+	scheme := t.TokenType
+	if scheme == "" || strings.EqualFold(scheme, "Bearer") {
+		scheme = "Bearer" // RFC 6749, section 7.1: token types are case insensitive; not every server knows
+	}
+	return []string{scheme + " " + t.AccessToken}
 }
 
 // inherit keeps what a renewal did not mention (RFC 6749, sections 5.1 and 6).

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/evertoken/evertoken/internal/record"
 )
 
 func TestExpiryFromAJWT(t *testing.T) {
@@ -143,4 +145,17 @@ func TestInherit(t *testing.T) {
 func bare(t Token) any {
 	type plain Token
 	return plain(t)
+}
+
+// Milliseconds that are taken for seconds make years that JSON does not know, and
+// a record that cannot be written would be lost at the next start.
+func TestTokenOfAFarFutureIsSaved(t *testing.T) {
+	far := time.Unix(1<<41, 0)
+	token, err := Token{AccessToken: "a", Expiry: far, RefreshExpiry: far}.normalize(epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := record.First(record.Tokens(token), causeSignIn).Encode(); err != nil {
+		t.Errorf("Encode = %v", err)
+	}
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
 
 	"github.com/evertoken/evertoken/internal/origin"
+	"github.com/evertoken/evertoken/internal/roundtrip"
 )
 
 // A TokenSource has the token for a request. A [*Client] is one.
@@ -56,7 +56,7 @@ type Transport struct {
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	t.once.Do(t.prepare)
 	if t.fault != nil {
-		closeBody(req)
+		roundtrip.CloseBody(req)
 		return nil, t.fault
 	}
 	if _, own := req.Header["Authorization"]; own || !t.covers(req) {
@@ -68,11 +68,11 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	s, err := client.snapshot(req.Context())
 	if err != nil {
-		closeBody(req)
+		roundtrip.CloseBody(req)
 		return nil, err
 	}
-	resp, err := t.base().RoundTrip(signed(req, s.header))
-	if err != nil || resp.StatusCode != http.StatusUnauthorized || !rewindable(req) || forbidden(resp) {
+	resp, err := t.base().RoundTrip(roundtrip.With(req, "Authorization", s.header))
+	if err != nil || resp.StatusCode != http.StatusUnauthorized || !roundtrip.Rewindable(req) || forbidden(resp) {
 		return resp, err
 	}
 	return t.replay(client, req, resp, s)
@@ -85,14 +85,10 @@ func (t *Transport) attach(req *http.Request) (*http.Response, error) {
 		err = errors.New("evertoken: Source returned a token without AccessToken")
 	}
 	if err != nil {
-		closeBody(req)
+		roundtrip.CloseBody(req)
 		return nil, err
 	}
-	scheme := token.TokenType
-	if scheme == "" {
-		scheme = "Bearer"
-	}
-	return t.base().RoundTrip(signed(req, []string{scheme + " " + token.AccessToken}))
+	return t.base().RoundTrip(roundtrip.With(req, "Authorization", token.authorization()))
 }
 
 // replay sends a refused request once more with another token, if there is one.
@@ -102,35 +98,11 @@ func (t *Transport) replay(client renewer, req *http.Request, resp *http.Respons
 	if s == nil {
 		return resp, nil
 	}
-	again := signed(req, s.header)
-	if req.GetBody != nil {
-		body, err := req.GetBody()
-		if err != nil {
-			return resp, nil //nolint:nilerr // a body that cannot be rewound makes the 401 the answer
-		}
-		again.Body = body
+	again := roundtrip.With(req, "Authorization", s.header)
+	if err := roundtrip.Again(again, req, resp); err != nil {
+		return resp, nil //nolint:nilerr // a body that cannot be rewound makes the 401 the answer
 	}
-	const drained = 64 << 10 // more than this costs more than a new connection
-	_, _ = io.CopyN(io.Discard, resp.Body, drained)
-	_ = resp.Body.Close()
 	return t.base().RoundTrip(again)
-}
-
-// signed returns a shallow copy of req with one header more. The caller's
-// request, its header map and its values stay as they are.
-func signed(req *http.Request, authorization []string) *http.Request {
-	header := make(http.Header, len(req.Header)+1)
-	for k, v := range req.Header {
-		header[k] = v[:len(v):len(v)]
-	}
-	header["Authorization"] = authorization[:1:1]
-	r := *req
-	r.Header = header
-	return &r
-}
-
-func rewindable(req *http.Request) bool {
-	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
 }
 
 // forbidden says that a 401 complains of what a new token would not mend: the
@@ -145,12 +117,6 @@ func forbidden(resp *http.Response) bool {
 	return false
 }
 
-func closeBody(req *http.Request) {
-	if req.Body != nil {
-		_ = req.Body.Close()
-	}
-}
-
 func (t *Transport) base() http.RoundTripper {
 	if t.Base == nil {
 		return http.DefaultTransport
@@ -159,11 +125,7 @@ func (t *Transport) base() http.RoundTripper {
 }
 
 // CloseIdleConnections closes those of Base, for http.Client.CloseIdleConnections.
-func (t *Transport) CloseIdleConnections() {
-	if c, ok := t.base().(interface{ CloseIdleConnections() }); ok {
-		c.CloseIdleConnections()
-	}
-}
+func (t *Transport) CloseIdleConnections() { roundtrip.CloseIdle(t.base()) }
 
 // prepare checks the fields of a Transport that may have been made as a literal.
 func (t *Transport) prepare() {

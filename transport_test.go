@@ -139,26 +139,36 @@ func TestOwnAuthorizationIsLeftAlone(t *testing.T) {
 }
 
 func TestReplayAfter401(t *testing.T) {
-	once := func(n int, _ *http.Request) int { return map[bool]int{true: 401, false: 200}[n == 1] }
 	type stream struct{ io.Reader } // hides what http.NewRequest could rewind
 	for _, tt := range []struct {
 		name     string
 		body     io.Reader
+		first    int // the first answer; the next is 200
 		header   http.Header
 		status   int
 		requests int
 		renewals int
 	}{
-		{"no body", nil, nil, 200, 2, 1},
-		{"a body that can be rewound", strings.NewReader("hello"), nil, 200, 2, 1},
-		{"a body that cannot", stream{strings.NewReader("hello")}, nil, 401, 1, 0},
-		{"invalid_dpop_proof", nil, http.Header{"Www-Authenticate": {`DPoP error="invalid_dpop_proof"`}}, 401, 1, 0},
-		{"insufficient_scope", nil, http.Header{"Www-Authenticate": {`Bearer error="insufficient_scope"`}}, 401, 1, 0},
+		{"no body", nil, 401, nil, 200, 2, 1},
+		{"a body that can be rewound", strings.NewReader("hello"), 401, nil, 200, 2, 1},
+		{"a body that cannot", stream{strings.NewReader("hello")}, 401, nil, 401, 1, 0},
+		{"a body of nothing", http.NoBody, 401, nil, 200, 2, 1},
+		{"an expired token", nil, 401, http.Header{"Www-Authenticate": {`Bearer error="invalid_token"`}}, 200, 2, 1},
+		{"insufficient_scope", nil, 401, http.Header{"Www-Authenticate": {`Bearer error="insufficient_scope"`}}, 401, 1, 0},
+		{"invalid_dpop_proof", nil, 401, http.Header{"Www-Authenticate": {`DPoP error="invalid_dpop_proof"`}}, 401, 1, 0},
+		{"forbidden", nil, 403, nil, 403, 1, 0},
+		{"a proxy's own", nil, 407, nil, 407, 1, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			far := &tape{answer: once, header: tt.header}
+			far := &tape{header: tt.header, answer: func(n int, _ *http.Request) int {
+				return map[bool]int{true: tt.first, false: 200}[n == 1]
+			}}
 			c, issuer := signedInClient(t, far)
-			status, body := do(t, c.HTTP(), newRequest(t, "POST", "https://api.example.com/x", tt.body))
+			req := newRequest(t, "POST", "https://api.example.com/x", tt.body)
+			if tt.body == http.NoBody {
+				req.Body, req.GetBody = http.NoBody, nil
+			}
+			status, body := do(t, c.HTTP(), req)
 			if status != tt.status || len(far.auth) != tt.requests || issuer.calls() != tt.renewals || body != "answer" {
 				t.Fatalf("status %d %q, %d requests, %d renewals", status, body, len(far.auth), issuer.calls())
 			}
@@ -166,6 +176,92 @@ func TestReplayAfter401(t *testing.T) {
 				t.Fatalf("replayed with %q, body %q", far.auth[1], far.bodies[1])
 			}
 		})
+	}
+}
+
+// A body is what a refused answer brought: it knows how far it was read.
+type trackedBody struct {
+	io.Reader
+	read   int
+	closed bool
+}
+
+func (b *trackedBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	b.read += n
+	return n, err
+}
+
+func (b *trackedBody) Close() error { b.closed = true; return nil }
+
+// The refused answer is drained, so that its connection can be used again, but
+// no further than is worth it, and closed before the request is sent again.
+func TestRefusedAnswerIsDrained(t *testing.T) {
+	for size, want := range map[int]int{100: 100, 10 << 20: 64 << 10} {
+		refused := &trackedBody{Reader: io.LimitReader(strings.NewReader(strings.Repeat("x", size)), int64(size))}
+		sent := 0
+		c, _ := signedInClient(t, answering(func(r *http.Request) (*http.Response, error) {
+			if sent++; sent == 1 {
+				return &http.Response{StatusCode: 401, Header: http.Header{}, Body: refused, Request: r}, nil
+			}
+			if refused.read < want || refused.read > want+32<<10 || !refused.closed {
+				t.Errorf("%d of %d bytes were read, closed %t", refused.read, size, refused.closed)
+			}
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+		}))
+		if status, _ := do(t, c.HTTP(), newRequest(t, "GET", "https://api.example.com/x", nil)); status != 200 {
+			t.Errorf("status %d", status)
+		}
+	}
+}
+
+// Once is once, even if there is yet another token by then.
+func TestReplayIsNotRepeated(t *testing.T) {
+	var c *Client
+	far := &tape{answer: func(n int, _ *http.Request) int {
+		if n > 2 {
+			return 200
+		}
+		if err := c.Refresh(t.Context()); err != nil {
+			t.Errorf("Refresh: %v", err)
+		}
+		return 401
+	}}
+	c, _ = signedInClient(t, far)
+	if status, _ := do(t, c.HTTP(), newRequest(t, "GET", "https://api.example.com/x", nil)); status != 401 || len(far.auth) != 2 {
+		t.Errorf("status %d after %d requests", status, len(far.auth))
+	}
+}
+
+func TestBodyThatCannotBeRewoundAfterAll(t *testing.T) {
+	far := &tape{answer: func(int, *http.Request) int { return 401 }}
+	c, _ := signedInClient(t, far)
+	req := newRequest(t, "POST", "https://api.example.com/x", strings.NewReader("hello"))
+	req.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("gone") }
+	if status, body := do(t, c.HTTP(), req); status != 401 || body != "answer" || len(far.auth) != 1 {
+		t.Errorf("status %d %q after %d requests", status, body, len(far.auth))
+	}
+}
+
+// What Base does to the request is seen neither by the caller nor by others.
+func TestRequestOfTheCallerStays(t *testing.T) {
+	c, _ := signedInClient(t, answering(func(r *http.Request) (*http.Response, error) {
+		if got := r.Header.Values("Authorization"); len(got) != 1 || got[0] != "Bearer access-1" {
+			t.Errorf("Authorization %q", got)
+		}
+		r.Header.Add("X", "added by Base")
+		r.Header.Add("Authorization", "added by Base")
+		r.Header.Set("Y", "set by Base")
+		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+	}))
+	for range 2 {
+		req := newRequest(t, "GET", "https://api.example.com/x", nil)
+		values := append(make([]string, 0, 4), "mine")
+		req.Header["X"] = values
+		do(t, c.HTTP(), req)
+		if len(req.Header) != 1 || len(req.Header["X"]) != 1 || values[:2][1] != "" {
+			t.Errorf("the caller's header is %v, behind it %q", req.Header, values[:2][1])
+		}
 	}
 }
 
@@ -179,11 +275,18 @@ func TestFailedRenewalHandsOverThe401(t *testing.T) {
 }
 
 func TestBodyIsClosedWithoutAToken(t *testing.T) {
-	for name, transport := range map[string]*Transport{
-		"no Source":    {},
-		"no Origins":   {Source: failingSource{}},
-		"bad Origins":  {Source: failingSource{}, Origins: []string{"api.example.com"}},
-		"Source fails": {Source: failingSource{}, Origins: []string{"https://api.example.com"}},
+	signedOut, _ := signedInClient(t, &tape{})
+	if err := signedOut.SignOut(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	api := []string{"https://api.example.com"}
+	for want, transport := range map[string]*Transport{
+		"Transport: Source is missing": {},
+		"Transport: Origins is empty":  {Source: failingSource{}},
+		"Transport: Origins[1]":        {Source: failingSource{}, Origins: []string{"https://x", "api.example.com"}},
+		"no token here":                {Source: failingSource{}, Origins: api},
+		"without AccessToken":          {Source: fixedSource{}, Origins: api},
+		"signed out":                   {Source: signedOut, Origins: api},
 	} {
 		far := &tape{}
 		req := newRequest(t, "POST", "https://api.example.com/x", countingBody{strings.NewReader("x"), far})
@@ -191,8 +294,8 @@ func TestBodyIsClosedWithoutAToken(t *testing.T) {
 		if err == nil {
 			resp.Body.Close()
 		}
-		if err == nil || !strings.HasPrefix(err.Error(), "evertoken: ") || far.closed != 1 {
-			t.Errorf("%s: error %v, body closed %d times", name, err, far.closed)
+		if err == nil || !strings.HasPrefix(err.Error(), "evertoken: ") || !strings.Contains(err.Error(), want) || far.closed != 1 {
+			t.Errorf("error %v, want %q; body closed %d times", err, want, far.closed)
 		}
 	}
 }
@@ -203,16 +306,58 @@ func (failingSource) Token(context.Context) (Token, error) {
 	return Token{}, errors.New("evertoken: no token here")
 }
 
-type fixedSource string
+type fixedSource Token
 
-func (s fixedSource) Token(context.Context) (Token, error) { return Token{AccessToken: string(s)}, nil }
+func (s fixedSource) Token(context.Context) (Token, error) { return Token(s), nil }
 
 func TestForeignTokenSource(t *testing.T) {
-	far := &tape{answer: func(int, *http.Request) int { return 401 }}
-	c := &http.Client{Transport: &Transport{Source: fixedSource("abc"), Origins: []string{"https://api.example.com"}, Base: far}}
-	if status, _ := do(t, c, newRequest(t, "GET", "https://api.example.com/x", nil)); status != 401 || len(far.auth) != 1 || far.auth[0] != "Bearer abc" {
-		t.Fatalf("status %d, sent %q", status, far.auth)
+	for kind, want := range map[string]string{"": "Bearer abc", "bearer": "Bearer abc", "DPoP": "DPoP abc", "MAC": "MAC abc"} {
+		far := &tape{answer: func(int, *http.Request) int { return 401 }}
+		c := &http.Client{Transport: &Transport{Source: fixedSource{AccessToken: "abc", TokenType: kind}, Origins: []string{"https://api.example.com"}, Base: far}}
+		if status, _ := do(t, c, newRequest(t, "GET", "https://api.example.com/x", nil)); status != 401 || len(far.auth) != 1 || far.auth[0] != want {
+			t.Errorf("type %q: status %d, sent %q", kind, status, far.auth)
+		}
+		do(t, c, newRequest(t, "GET", "https://evil.example.com/x", nil))
+		if far.auth[1] != "" {
+			t.Errorf("sent %q elsewhere", far.auth[1])
+		}
 	}
+}
+
+// A request without a URL is for Base to refuse.
+func TestRequestWithoutURL(t *testing.T) {
+	refused := errors.New("no URL")
+	transport := &Transport{Source: fixedSource{AccessToken: "abc"}, Origins: []string{"https://api.example.com"}, Base: answering(func(r *http.Request) (*http.Response, error) {
+		if r.Header.Get("Authorization") != "" {
+			t.Error("it was given the token")
+		}
+		return nil, refused
+	})}
+	resp, err := transport.RoundTrip(&http.Request{})
+	if err == nil {
+		resp.Body.Close()
+	}
+	if !errors.Is(err, refused) {
+		t.Errorf("RoundTrip = %v", err)
+	}
+}
+
+// idle counts what http.Client.CloseIdleConnections comes to.
+type idle struct {
+	http.RoundTripper
+	closed int
+}
+
+func (i *idle) CloseIdleConnections() { i.closed++ }
+
+func TestIdleConnections(t *testing.T) {
+	base := &idle{}
+	c, _ := signedInClient(t, base)
+	c.HTTP().CloseIdleConnections()
+	if base.closed != 1 {
+		t.Errorf("closed %d times", base.closed)
+	}
+	(&Transport{Base: &tape{}}).CloseIdleConnections() // a Base without any
 }
 
 // A second host learns nothing from a redirect, nor does the first one when the
@@ -233,12 +378,14 @@ func TestRedirectToAnotherHost(t *testing.T) {
 			http.Redirect(w, r, "/inside", http.StatusFound)
 		case "/inside":
 			http.Redirect(w, r, away.URL+"/away", http.StatusFound)
+		case "/back":
+			http.Redirect(w, r, "/stay", http.StatusFound)
 		}
 	}))
 	defer home.Close()
 	c, _ := signedInClient(t, nil, home.URL)
 	do(t, c.HTTP(), newRequest(t, "GET", home.URL+"/start", nil))
-	want := "map[/away: /back: /inside:Bearer access-1 /start:Bearer access-1]"
+	want := "map[/away: /back: /inside:Bearer access-1 /start:Bearer access-1 /stay:]"
 	if got := fmt.Sprint(seen); got != want {
 		t.Fatalf("tokens seen: %s\nwant:        %s", got, want)
 	}

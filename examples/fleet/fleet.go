@@ -67,7 +67,7 @@ func (s summary) verdict(grace bool) error {
 	switch {
 	case s.Lost[noCause] > 0:
 		return fmt.Errorf("%d sessions were lost without a cause", s.Lost[noCause])
-	case grace && s.losses() > s.Lost[storeUnsaved]:
+	case grace && s.losses() > s.Lost[storeUnsaved]+s.Lost[bothUnsaved]:
 		return fmt.Errorf("%d sessions were lost although the server has a grace", s.losses())
 	case grace && s.Failed > s.Homeless+s.Cut: // without one, a lease outlives the patience of a request
 		return fmt.Errorf("%d requests failed, the last one with %s", s.Failed-s.Homeless-s.Cut, s.LastErr)

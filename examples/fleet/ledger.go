@@ -8,8 +8,11 @@ import (
 	"time"
 )
 
-// Causes of a lost session. All but the last are beyond any client.
+// Causes of a lost session. All but the last are beyond any client. Where the
+// server has a grace, only those of two blows at once are: one alone is mended
+// before the grace is over.
 const (
+	bothUnsaved   = "frozen and killed with a pair that it could not save"
 	killedUnsaved = "killed with a pair that it could not save"
 	frozenUnsaved = "frozen with a pair that it could not save"
 	frozenSending = "frozen between the last look at its lease and the sending"
@@ -77,7 +80,7 @@ func (l *ledger) outage() (over func()) {
 
 // down says that the store cannot be reached, or could not a moment ago.
 func (l *ledger) down() bool {
-	const moment = 3 * time.Second // workers come back with a backoff
+	const moment = 10 * time.Second // workers come back with a backoff
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.outages) == 0 {
@@ -116,15 +119,19 @@ func (l *ledger) cause(first spending, worker int, t time.Time) string {
 			return storeUnsaved
 		}
 	}
+	var killed, frozen bool
 	for _, b := range l.blows[first.worker] {
-		if b.from.Before(t) && (b.to.IsZero() || b.to.After(first.at.Add(-reaction))) && b.from.After(first.at.Add(-2*time.Minute)) {
-			if b.kind == "killed" && b.from.After(first.at.Add(-reaction)) {
-				return killedUnsaved
-			}
-			if b.kind == "frozen" {
-				return frozenUnsaved
-			}
-		}
+		struck := b.from.Before(t) && (b.to.IsZero() || b.to.After(first.at.Add(-reaction)))
+		killed = killed || struck && b.kind == "killed"
+		frozen = frozen || struck && b.kind == "frozen"
+	}
+	switch {
+	case killed && frozen:
+		return bothUnsaved
+	case killed:
+		return killedUnsaved
+	case frozen:
+		return frozenUnsaved
 	}
 	for _, b := range l.blows[worker] {
 		if b.kind == "frozen" && !b.to.IsZero() && t.Sub(b.to) < reaction && b.to.Before(t.Add(reaction)) {

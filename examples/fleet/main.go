@@ -2,10 +2,10 @@
 // turn, on the store that they run already, and nobody signs anybody out. With
 // -chaos they are killed and frozen at random meanwhile.
 //
-//	go run . -store file:/tmp/fleet -chaos
-//	go run . -store redis://127.0.0.1:6379/0
-//	go run . -store "postgres://user@127.0.0.1/db"
-//	go run . -store nats://127.0.0.1:4222
+//	go run ./examples/fleet -store file:/tmp/fleet -chaos
+//	go run ./examples/fleet -store redis://127.0.0.1:6379/0
+//	go run ./examples/fleet -store "postgres://user@127.0.0.1/db"
+//	go run ./examples/fleet -store nats://127.0.0.1:4222
 package main
 
 import (

@@ -223,10 +223,14 @@ func (r *reader) userPaths() []string {
 }
 
 // unknown reports what no setting has taken: a misspelt name would otherwise
-// pass for its default.
+// pass for its default. Sections that are none of ours, such as Logging, belong to
+// other parts of ASP.NET.
 func (r *reader) unknown() {
 	names := make([]string, 0, len(r.left))
 	for _, e := range r.left {
+		if section, _, _ := strings.Cut(strings.ToLower(e.name), ":"); !slices.Contains(sections(), section) {
+			continue
+		}
 		names = append(names, fmt.Sprintf("evertoken: setting %s (from %s) is unknown", dotted(e.name), e.from))
 	}
 	slices.Sort(names)

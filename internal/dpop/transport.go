@@ -3,12 +3,12 @@ package dpop
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/evertoken/evertoken"
+	"github.com/evertoken/evertoken/internal/roundtrip"
 )
 
 const scheme = "DPoP" // of an Authorization header (RFC 9449, section 7.1)
@@ -42,7 +42,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	key, err := t.key(req.Context(), access)
 	if err != nil {
-		closeBody(req)
+		roundtrip.CloseBody(req)
 		return nil, err
 	}
 	if key == nil {
@@ -51,7 +51,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	nonce := t.Nonces.For(req.URL)
 	first, err := t.proven(req, key, access, nonce)
 	if err != nil {
-		closeBody(req)
+		roundtrip.CloseBody(req)
 		return nil, err
 	}
 	resp, err := t.Base.RoundTrip(first)
@@ -68,21 +68,16 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // again sends a request once more with the nonce that its server wants, if its
 // body can be read again; else the refusal is the answer.
 func (t *Transport) again(req *http.Request, refused *http.Response, key *Key, access, nonce string) (*http.Response, error) {
-	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
+	if !roundtrip.Rewindable(req) {
 		return refused, nil
 	}
 	r, err := t.proven(req, key, access, nonce)
 	if err != nil {
 		return refused, nil //nolint:nilerr // the refusal is an answer, and nothing is lost
 	}
-	if req.GetBody != nil {
-		if r.Body, err = req.GetBody(); err != nil {
-			return refused, nil //nolint:nilerr // a body that cannot be read again makes the refusal the answer
-		}
+	if err := roundtrip.Again(r, req, refused); err != nil {
+		return refused, nil //nolint:nilerr // a body that cannot be read again makes the refusal the answer
 	}
-	const drained = 64 << 10 // more than this costs more than a new connection
-	_, _ = io.CopyN(io.Discard, refused.Body, drained)
-	_ = refused.Body.Close()
 	resp, err := t.Base.RoundTrip(r)
 	if err == nil {
 		t.Nonces.Note(req.URL, resp.Header)
@@ -110,21 +105,13 @@ func (t *Transport) key(ctx context.Context, access string) (*Key, error) {
 	return k, err
 }
 
-// proven returns a shallow copy of req with a proof. The caller's request, its
-// header map and its values stay as they are.
+// proven returns a copy of req with a proof.
 func (t *Transport) proven(req *http.Request, key *Key, access, nonce string) (*http.Request, error) {
 	proof, err := key.Sign(Proof{Method: req.Method, URI: Target(req), Access: access, Nonce: nonce, At: t.Now()})
 	if err != nil {
 		return nil, err
 	}
-	header := make(http.Header, len(req.Header)+1)
-	for k, v := range req.Header {
-		header[k] = v[:len(v):len(v)]
-	}
-	header["Dpop"] = []string{proof}
-	r := *req
-	r.Header = header
-	return &r, nil
+	return roundtrip.With(req, "Dpop", []string{proof}), nil
 }
 
 // accessToken returns the token of a request that has no proof yet; empty if
@@ -153,15 +140,5 @@ func asksForNonce(resp *http.Response) bool {
 	return false
 }
 
-func closeBody(req *http.Request) {
-	if req.Body != nil {
-		_ = req.Body.Close()
-	}
-}
-
 // CloseIdleConnections closes those of Base, for http.Client.CloseIdleConnections.
-func (t *Transport) CloseIdleConnections() {
-	if c, ok := t.Base.(interface{ CloseIdleConnections() }); ok {
-		c.CloseIdleConnections()
-	}
-}
+func (t *Transport) CloseIdleConnections() { roundtrip.CloseIdle(t.Base) }

@@ -2,6 +2,7 @@ package record
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -39,8 +40,55 @@ func TestNoteCounts(t *testing.T) {
 	if over := r.Ended(); over.Note.N != 2 || over.Note.Open() || !over.Over || over.Tokens.RefreshToken != "b" {
 		t.Errorf("ended as %+v", over.Note)
 	}
-	if next := r.Next(r.Tokens, "due"); next.Note != (Note{}) || next.Over {
-		t.Errorf("note of the next generation: %+v", next.Note)
+	if next := r.Ended().Next(r.Tokens, "due"); next.Note != (Note{}) || next.Over {
+		t.Errorf("note of the next generation: %+v, over %t", next.Note, next.Over)
+	}
+}
+
+// What a note tells: who, when, why, and which token, but not the token.
+func TestNoteTells(t *testing.T) {
+	r := made(time.Hour)
+	r.Tokens.RefreshToken = "s3cret"
+	note := r.Announced("me", "due", epoch).Note
+	if note.Owner != "me" || note.Cause != "due" || !note.Began.Equal(epoch) || len(note.Digest) != 16 {
+		t.Errorf("%+v", note)
+	}
+	other := r
+	other.Tokens.RefreshToken = "another"
+	if other.Announced("me", "due", epoch).Note.Digest == note.Digest || strings.Contains(note.Digest, "s3cret") {
+		t.Errorf("digest %s", note.Digest)
+	}
+}
+
+// Each sign-in is told from every other; each generation says what it is.
+func TestGenerations(t *testing.T) {
+	r := made(time.Hour)
+	if again := made(time.Hour); r.SID == "" || r.SID == again.SID || r.Gen != 1 || r.Format != Format || r.Cause != "sign-in" || r.Lifetime != time.Hour {
+		t.Errorf("%+v", r)
+	}
+	t2 := Tokens{AccessToken: "c", RefreshToken: "d", IssuedAt: epoch, Expiry: epoch.Add(time.Minute)}
+	if n := r.Next(t2, "401"); n.SID != r.SID || n.Gen != 2 || n.Lifetime != time.Minute || n.Cause != "401" || n.Tokens.AccessToken != "c" {
+		t.Errorf("%+v", n)
+	}
+	for name, tokens := range map[string]Tokens{
+		"unknown": {IssuedAt: epoch}, "ended before it was issued": {IssuedAt: epoch, Expiry: epoch.Add(-time.Minute)},
+	} {
+		if n := r.Next(tokens, "due"); n.Lifetime != 0 {
+			t.Errorf("%s: lifetime %v", name, n.Lifetime)
+		}
+	}
+}
+
+// What was written is read.
+func TestEncode(t *testing.T) {
+	r := made(time.Hour).Announced("me", "due", epoch)
+	r.Tokens.Extra = map[string]string{"k": "v"}
+	data, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Decode("key", data); err != nil || !reflect.DeepEqual(got, r) {
+		t.Errorf("read %+v, %v; wrote %+v", got, err, r)
 	}
 }
 
@@ -60,19 +108,28 @@ func TestClamped(t *testing.T) {
 			t.Errorf("%s: %v to %v, want the end %v", tt.name, got.IssuedAt, got.Expiry, tt.want)
 		}
 	}
-	if opaque := First(Tokens{AccessToken: "a"}, "sign-in"); !opaque.Clamped(epoch, epoch).Tokens.Expiry.IsZero() {
-		t.Error("a token of unknown expiry was given one")
+	opaque := First(Tokens{AccessToken: "a"}, "sign-in")
+	for _, opaque.Lifetime = range []time.Duration{0, time.Hour} {
+		if !opaque.Clamped(epoch, epoch).Tokens.Expiry.IsZero() {
+			t.Errorf("lifetime %v: a token of unknown expiry was given one", opaque.Lifetime)
+		}
+	}
+	ended := made(-time.Minute)
+	if got := ended.Clamped(epoch, epoch.Add(-time.Hour)).Tokens; got.Expiry != ended.Tokens.Expiry {
+		t.Errorf("a token that had ended when it was issued ends at %v", got.Expiry)
 	}
 }
 
 func TestDecode(t *testing.T) {
 	for data, want := range map[string]string{
-		`{"evertoken":1,"sid":"x`:             "not JSON from byte 23 of 23",
-		`{"evertoken":1,"sid":"","gen":1}`:    "no session record",
-		`{"evertoken":1,"sid":"s3cret"}`:      "no session record",
-		`[]`:                                  "no session record",
-		`{"evertoken":"s3cret"}`:              "no session record",
-		`{"evertoken":2,"sid":"s","gen":"x"}`: "has format 2, written by a newer release; this one reads up to 1",
+		`{"evertoken":1,"sid":"x`:          "not JSON from byte 23 of 23",
+		`{"evertoken":1,"sid":"","gen":1}`: "no session record",
+		`{"evertoken":1,"sid":"s3cret"}`:   "no session record",
+		`[]`:                               "no session record",
+		`{"evertoken":"s3cret"}`:           "no session record",
+		`{"sid":"s3cret","gen":1}`:         "no session record",
+		`{"evertoken":1,"sid":"s3cret","gen":1,"att":"s3cret"}`: "no session record",
+		`{"evertoken":2,"sid":"s","gen":"x"}`:                   "has format 2, written by a newer release; this one reads up to 1",
 	} {
 		_, err := Decode("key", []byte(data))
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), `"key"`) || strings.Contains(err.Error(), "s3cret") {

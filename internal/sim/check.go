@@ -29,14 +29,17 @@ type checker struct {
 	accesses   map[string]access
 	open       map[*attempt]struct{}
 	sends      map[string][]time.Time // by process, those of the last hour
+	trouble    time.Time              // when the last fault is over
 	rolled     time.Time              // when the store was rolled back last
 	clocks     time.Time              // when a clock was set last
 	keys       time.Time              // when the issuer refused all access tokens last
 
-	renewals int
-	overlaps int
-	lost     tally
-	ends     tally // of sessions that somebody wanted to end
+	renewals     int
+	requests     int
+	calmRequests int // of those, the ones that nothing could excuse
+	overlaps     int
+	lost         tally
+	ends         tally // of sessions that somebody wanted to end
 }
 
 func newChecker(w *world) *checker {
@@ -119,6 +122,7 @@ func (c *checker) sent(l *link, secret string, renewal bool) *attempt {
 	c.checkOverlap(a, holder)
 	c.checkSilence(a)
 	c.checkRate(a)
+	c.checkEarly(a)
 	a.token.sends = append(a.token.sends, a)
 	if a.ended.IsZero() {
 		c.open[a] = struct{}{}
@@ -200,6 +204,35 @@ func (c *checker) checkRate(a *attempt) {
 	}
 }
 
+// checkEarly: nothing is renewed before its time, unless somebody asked for it.
+func (c *checker) checkEarly(a *attempt) {
+	t, w := a.token, c.w
+	if w.skewed() || w.rates[keyChange]+w.rates[asked]+w.rates[revocation] > 0 || w.calm.Load() || !t.whole || t.family.ended != "" || t.family.lost {
+		return
+	}
+	window := w.window
+	if w.fraction > 0 {
+		window = min(window, time.Duration(w.fraction*float64(w.lifetime)))
+	}
+	// Who cannot look again before a token's end renews it at half its life.
+	window = max(window, min(w.interval+time.Second, w.lifetime/2)) + 5*time.Second + t.trip
+	if left := t.born.Add(w.lifetime).Sub(a.at); left > window {
+		c.violateLocked("%s renews %v %v before its end", a.p.slot, t, left)
+	}
+}
+
+// checkPace: however many processes there are, together they renew a session
+// about once a check, even one whose tokens are always due.
+func (c *checker) checkPace(f *family, now time.Time) {
+	for len(f.grants) > 0 && now.Sub(f.grants[0]) > time.Hour {
+		f.grants = f.grants[1:]
+	}
+	f.grants = append(f.grants, now)
+	if most := int(time.Hour/c.w.interval)*3/2 + 30; len(f.grants) > most {
+		c.violateLocked("session %d is renewed %d times an hour", f.n, len(f.grants))
+	}
+}
+
 // processed is told what the issuer made of a request.
 func (c *checker) processed(a *attempt, refresh, jwt string) {
 	c.mu.Lock()
@@ -215,6 +248,7 @@ func (c *checker) processed(a *attempt, refresh, jwt string) {
 	default:
 		a.granted = now
 		c.renewals++
+		c.checkPace(t.family, now)
 		a.got = t
 		if n := c.tokens[refresh]; n != nil {
 			a.got = n
@@ -322,7 +356,7 @@ func (c *checker) cut(a *attempt) {
 	defer c.mu.Unlock()
 	if c.end(a) {
 		a.unproven = true
-		c.w.trace.add("issuer", "hangs up on %s", a.p.slot)
+		c.w.trace.add("issuer", "leaves %s without an answer", a.p.slot)
 	}
 }
 
@@ -451,8 +485,11 @@ func (c *checker) closed(p *process, err error) {
 	if err != nil {
 		c.leak("error of Close", err.Error())
 	}
-	if c.w.store.holder() == p {
+	if c.w.store.kept(p) {
 		c.violate("%s is closed and keeps its lease", p.slot)
+	}
+	if n := p.connected(); n > 0 {
+		c.violate("%s is closed and has %d connections", p.slot, n)
 	}
 }
 
@@ -470,6 +507,7 @@ func (c *checker) used(p *process, u *url.URL, jwt string) {
 	if u.Host != "localhost" {
 		c.violateLocked("%s sends a token to %s", p.slot, u.Host)
 	}
+	c.requests++
 	a, ok := c.accesses[jwt]
 	if !ok {
 		c.violateLocked("%s uses an access token that the issuer never gave", p.slot)
@@ -484,6 +522,43 @@ func (c *checker) used(p *process, u *url.URL, jwt string) {
 	}
 	if late := now.Sub(a.ends) - tolerance; late > 0 && c.w.rates[hostClock]+c.w.rates[issuerClock] == 0 {
 		c.violateLocked("%s uses an access token %v after its end", p.slot, late)
+	}
+}
+
+// disturbed is told of each fault, and until when it lasts.
+func (c *checker) disturbed(until time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if until.After(c.trouble) {
+		c.trouble = until
+	}
+}
+
+// aftermath is how long what a fault has led to may last, in which a program may
+// have to wait: the longest attempt, then a window in which to renew.
+func (c *checker) aftermath() time.Duration { return 10*time.Minute + c.w.window + 2*c.w.interval }
+
+// quiet says that nothing has gone wrong anywhere for so long that there is no
+// excuse for a token that is not there.
+func (c *checker) quiet(now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return now.Sub(c.trouble) > c.aftermath()
+}
+
+// served is told how a request of a program went that began at since. Where the
+// issuer and the store could be reached for long enough, it does not wait, and
+// is not refused.
+func (c *checker) served(p *process, since time.Time, status int, err error) {
+	now := time.Now()
+	if !c.quiet(now) || c.signedOut(err) || p.isDead() || p.closed.Load() {
+		return
+	}
+	c.mu.Lock()
+	c.calmRequests++
+	c.mu.Unlock()
+	if waited := now.Sub(since); err != nil || status != http.StatusOK || waited > time.Second {
+		c.violate("%s: a request is answered %d, %v after %v, although nothing was wrong for long", p.slot, status, err, waited)
 	}
 }
 
@@ -594,19 +669,5 @@ func digest(secret string) string {
 
 // losesReply says that the issuer's answer does not arrive whole.
 func (f fault) losesReply() bool {
-	return f == lostReply || f == stallAfter || f == deadPathAfter || f == truncated
-}
-
-// A Result is what one world, or several, have come to.
-type Result struct {
-	Seed       uint64
-	Violations []string
-	Worlds     int
-	Virtual    time.Duration // that went by in the worlds
-	Renewals   int
-	Overlaps   int   // exchanges that began across a lapsed lease
-	Faults     tally // by kind
-	Lost       tally // sessions, by cause
-	Ended      tally // sessions that somebody ended, by who
-	Digest     uint64
+	return f == lostReply || f == stallAfter || f == deadPathAfter || f == truncated || f == gateway
 }

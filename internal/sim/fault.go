@@ -27,6 +27,7 @@ const (
 	deadPath      fault = "dead path, never processed"
 	deadPathAfter fault = "dead path after processing"
 	slow          fault = "slow issuer"
+	gateway       fault = "504 after processing"
 )
 
 // At one step of a process.
@@ -68,7 +69,7 @@ const (
 func ways() []fault {
 	return []fault{
 		refused, noName, slowDial, resetBefore, lostReply, truncated, html200, html403, html503,
-		tooMany, tooManyWait, stall, stallAfter, deadPath, deadPathAfter, slow,
+		tooMany, tooManyWait, stall, stallAfter, deadPath, deadPathAfter, slow, gateway,
 	}
 }
 
@@ -144,6 +145,13 @@ func (t tally) add(o tally) {
 	for k, n := range o {
 		t[k] += n
 	}
+}
+
+func (t tally) sum() (n int) {
+	for _, c := range t {
+		n += c
+	}
+	return n
 }
 
 // sorted returns the keys, the most frequent first.

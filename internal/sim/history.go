@@ -8,10 +8,11 @@ import (
 // A family is one session at the issuer: the refresh tokens that came of one
 // sign-in.
 type family struct {
-	n     int
-	ended string // by whose will it is over; empty: nobody's
-	lost  bool   // it is over, and not by anybody's will
-	told  bool   // the issuer's word that it is over has reached a client
+	n      int
+	ended  string      // by whose will it is over; empty: nobody's
+	lost   bool        // it is over, and not by anybody's will
+	grants []time.Time // renewals of the last hour
+	told   bool        // the issuer's word that it is over has reached a client
 }
 
 // A token is one refresh token.

@@ -125,6 +125,9 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		i.cut(a, l.delay)
 	case deadPathAfter:
 		i.cut(a, 5*time.Second)
+	case gateway:
+		i.w.check.cut(a) // it explains as little as a closed connection
+		http.Error(w, "upstream timed out", http.StatusGatewayTimeout)
 	case stallAfter:
 		i.silence(a, r)
 	default:

@@ -21,15 +21,19 @@ type process struct {
 	w        *world
 	slot     string // which program; it keeps its name over restarts
 	name     string // slot and life
-	dice     *dice
+	dice     *dice  // of the client itself; its steps with the store and its sign-ins may meet in one instant
+	data     *dice  // of steps with the record
+	right    *dice  // of steps with the lease
+	logins   *dice
 	client   *evertoken.Client
 	stop     chan struct{} // closed when it is to end by itself; world.mu guards that, and stopping
 	stopping bool
 	closed   atomic.Bool
 
-	mu    sync.Mutex
-	conns map[*conn]struct{}
-	dials int
+	mu     sync.Mutex
+	conns  map[*conn]struct{}
+	dials  int
+	visits int // of people who sign in or out
 
 	// checker.mu guards what follows.
 	note         string    // the digest in its last note; empty: something was sent since
@@ -45,11 +49,12 @@ type process struct {
 func (w *world) start(slot int, life int) (*process, error) {
 	name := fmt.Sprintf("p%d.%d", slot+1, life)
 	p := &process{
-		host: newHost(w.skews[slot]), w: w, slot: fmt.Sprintf("p%d", slot+1), name: name, dice: newDice(w.seed, name),
+		host: newHost(w.skews[slot]), w: w, slot: fmt.Sprintf("p%d", slot+1), name: name,
+		dice: newDice(w.seed, name), data: newDice(w.seed, name+" data"), right: newDice(w.seed, name+" right"), logins: newDice(w.seed, name+" logins"),
 		stop: make(chan struct{}), conns: make(map[*conn]struct{}),
 	}
 	cfg := evertoken.Config{
-		Issuer:         w.client(&http.Transport{DialTLSContext: p.dial, DialContext: p.dial}),
+		Issuer:         p.issuer(&http.Transport{DialTLSContext: p.dial, DialContext: p.dial}),
 		Origins:        []string{baseURL},
 		Store:          w.store.open(p),
 		Session:        sessionKey,
@@ -102,6 +107,24 @@ func (p *process) keep(c *conn) bool {
 	return true
 }
 
+// connected is how many connections there are, or that cannot be told because a
+// person is at work here, for whom Close does not wait.
+func (p *process) connected() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.visits > 0 {
+		return 0
+	}
+	return len(p.conns)
+}
+
+// visit marks the time in which somebody signs in or out here.
+func (p *process) visit(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.visits += n
+}
+
 func (p *process) drop(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -132,6 +155,7 @@ func (p *process) step(d *dice, where string, weight float64) bool {
 func (p *process) stall(d *dice, f fault, where string) {
 	long := f.lasts(d)
 	if p.freeze(long, f == suspend) {
+		p.w.check.disturbed(time.Now().Add(long))
 		p.w.trace.add(p.slot, "%s %s for %v", f, where, long.Round(time.Second))
 	}
 }
@@ -155,18 +179,18 @@ func (p *process) wait(ctx context.Context, d time.Duration) error {
 
 // login is Config.Login. It goes past the network, but it may fail.
 func (p *process) login(ctx context.Context) (evertoken.Token, error) {
-	if !p.step(p.dice, "before login", 1) {
+	if !p.step(p.logins, "before login", 1) {
 		return evertoken.Token{}, net.ErrClosed
 	}
 	p.w.check.loggingIn(p)
-	if err := p.wait(ctx, p.dice.between(10*time.Millisecond, time.Second)); err != nil {
+	if err := p.wait(ctx, p.logins.between(10*time.Millisecond, time.Second)); err != nil {
 		return evertoken.Token{}, err
 	}
-	if l := p.w.fate(p, p.dice); l.fate != "" && l.fate != slow && l.fate != slowDial {
+	if l := p.w.fate(p, p.logins); l.fate != "" && l.fate != slow && l.fate != slowDial {
 		return evertoken.Token{}, errors.New("sim: the identity provider is not to be reached")
 	}
 	t, err := p.w.issuer.signIn()
-	if !p.step(p.dice, "after login", 1) {
+	if !p.step(p.logins, "after login", 1) {
 		return evertoken.Token{}, net.ErrClosed
 	}
 	return t, err

@@ -2,18 +2,20 @@ package sim
 
 import (
 	"flag"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
 var (
-	seed     = flag.Uint64("seed", 0, "the seed that TestReplay runs, or the first of TestSimulate")
+	seed     = flag.Uint64("seed", 0, "the seed that TestReplay runs, or the first of TestSimulate and TestTwice")
+	seeds    = flag.Uint64("seeds", 1, "how many worlds TestTwice runs twice, or TestSimulate at most if -duration is zero")
 	duration = flag.Duration("duration", 0, "for how long TestSimulate runs new seeds")
 )
 
-// run lives through the world of one seed, in a bubble of its own.
-func run(t *testing.T, seed uint64, echo func(string)) (r Result) {
+// live lives through the world of one seed, in a bubble of its own.
+func live(t *testing.T, seed uint64, echo func(string)) (r Result) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
@@ -22,14 +24,19 @@ func run(t *testing.T, seed uint64, echo func(string)) (r Result) {
 			t.Fatal(err)
 		}
 		w.run()
-		r = Result{
-			Seed: seed, Violations: w.check.violations, Worlds: 1, Virtual: time.Since(begin),
-			Renewals: w.check.renewals, Overlaps: w.check.overlaps, Faults: w.faults,
-			Lost: w.check.lost, Ended: w.check.ends, Digest: w.trace.digest.Sum64(),
-		}
+		r = w.result(time.Since(begin))
 	})
-	for _, v := range r.Violations {
-		t.Errorf("seed %d: %s\nreplay: go test ./internal/sim -run Replay -seed %d -v", seed, v, seed)
+	return r
+}
+
+// run is live for a world in which nothing may be found. If something is, the
+// last of its trace is shown, and how to see all of it.
+func run(t *testing.T, seed uint64) Result {
+	t.Helper()
+	r := live(t, seed, nil)
+	if len(r.Violations) > 0 {
+		t.Errorf("seed %d: %s\n%s\nreplay: go test ./internal/sim -run Replay -seed %d -v",
+			seed, strings.Join(r.Violations, "\n"), strings.Join(r.Trace[max(0, len(r.Trace)-60):], "\n"), seed)
 	}
 	return r
 }
@@ -37,39 +44,38 @@ func run(t *testing.T, seed uint64, echo func(string)) (r Result) {
 // TestSeeds runs worlds that never change: what held yesterday holds today.
 func TestSeeds(t *testing.T) {
 	for s := range uint64(8) {
-		run(t, s+1, nil)
+		run(t, s+1)
 	}
 }
 
-// TestReplay shows all that happens in one world, and that it happens again.
+// TestTwice runs worlds twice: a seed decides everything, so they have to come
+// out the same.
+func TestTwice(t *testing.T) {
+	first := max(*seed, 1)
+	for s := first; s < first+*seeds; s++ {
+		if a, b := run(t, s), run(t, s); a.Digest != b.Digest {
+			t.Errorf("seed %d was lived through in two ways: %x, %x", s, a.Digest, b.Digest)
+		}
+	}
+}
+
+// TestReplay shows all that happens in one world.
 func TestReplay(t *testing.T) {
 	if *seed == 0 {
-		if a, b := run(t, 1, nil), run(t, 1, nil); a.Digest != b.Digest {
-			t.Errorf("seed 1 was lived through in two ways: %x, %x", a.Digest, b.Digest)
-		}
-		return
+		return // there is nothing to show
 	}
-	r := run(t, *seed, func(line string) { t.Log(line) })
-	t.Logf("%+v", r)
+	r := live(t, *seed, func(line string) { t.Log(line) })
+	for _, v := range r.Violations {
+		t.Error(v)
+	}
+	t.Log(r)
 }
 
 // TestSimulate runs new worlds for as long as it is told, and reports.
 func TestSimulate(t *testing.T) {
-	total := Result{Faults: tally{}, Lost: tally{}, Ended: tally{}}
+	total := newResult()
 	for begin, s := time.Now(), *seed; time.Since(begin) < *duration; s++ {
-		r := run(t, s, nil)
-		total.Worlds++
-		total.Virtual += r.Virtual
-		total.Renewals += r.Renewals
-		total.Overlaps += r.Overlaps
-		total.Faults.add(r.Faults)
-		total.Lost.add(r.Lost)
-		total.Ended.add(r.Ended)
+		total.add(run(t, s))
 	}
-	t.Logf("%d worlds, %.2f years, %d renewals, %d overlaps", total.Worlds, total.Virtual.Hours()/24/365, total.Renewals, total.Overlaps)
-	for _, counts := range []tally{total.Faults, total.Lost, total.Ended} {
-		for _, what := range counts.sorted() {
-			t.Logf("%8d %s", counts[what], what)
-		}
-	}
+	t.Log(total)
 }

@@ -146,20 +146,20 @@ type view struct {
 
 // do makes one operation. It takes its time, it may fail before or after its
 // effect, and the process may be killed or frozen on either side of it. failing
-// is the fault that keeps the effect from happening.
-func (v *view) do(ctx context.Context, name string, failing fault, weight float64, effect func() error) (err error) {
+// is the fault that keeps the effect from happening, d the chance of it all.
+func (v *view) do(ctx context.Context, d *dice, name string, failing fault, weight float64, effect func() error) (err error) {
 	w, p := v.s.w, v.p
 	defer func() {
 		if err != nil && failing == saveFails && !errors.Is(err, storage.ErrConflict) {
 			w.check.failedToSave(p)
 		}
 	}()
-	if !p.step(p.dice, "before "+name, weight) {
+	if !p.step(d, "before "+name, weight) {
 		return errStore
 	}
-	delay := p.dice.between(100*time.Microsecond, 5*time.Millisecond)
-	if w.strikes(p.dice, storeSlow, p.slot, weight) {
-		delay = storeSlow.lasts(p.dice)
+	delay := d.between(100*time.Microsecond, 5*time.Millisecond)
+	if w.strikes(d, storeSlow, p.slot, weight) {
+		delay = storeSlow.lasts(d)
 	}
 	if err := p.wait(ctx, delay); err != nil {
 		return err
@@ -167,17 +167,17 @@ func (v *view) do(ctx context.Context, name string, failing fault, weight float6
 	if err := v.s.ill(p, failing); err != nil {
 		return err
 	}
-	if w.strikes(p.dice, failing, p.slot, weight) {
+	if w.strikes(d, failing, p.slot, weight) {
 		return errStore
 	}
 	err = effect()
-	if err == nil && failing == saveFails && w.strikes(p.dice, saveUnknown, p.slot, weight) {
+	if err == nil && failing == saveFails && w.strikes(d, saveUnknown, p.slot, weight) {
 		err = errUnknown
 	}
-	if !p.step(p.dice, "after "+name, weight) {
+	if !p.step(d, "after "+name, weight) {
 		return errStore
 	}
-	if failed := p.wait(ctx, p.dice.between(100*time.Microsecond, 5*time.Millisecond)); failed != nil {
+	if failed := p.wait(ctx, d.between(100*time.Microsecond, 5*time.Millisecond)); failed != nil {
 		return failed
 	}
 	return err
@@ -189,7 +189,7 @@ const reading = 0.02
 
 // Load implements storage.Store.
 func (v *view) Load(ctx context.Context, key string) (item storage.Item, err error) {
-	err = v.do(ctx, "load", unreadable, reading, func() error {
+	err = v.do(ctx, v.p.data, "load", unreadable, reading, func() error {
 		v.s.mu.Lock()
 		defer v.s.mu.Unlock()
 		var ok bool
@@ -204,7 +204,7 @@ func (v *view) Load(ctx context.Context, key string) (item storage.Item, err err
 
 // Save implements storage.Store.
 func (v *view) Save(ctx context.Context, key string, data []byte, prev storage.Version) (saved storage.Version, err error) {
-	err = v.do(ctx, "save", saveFails, 1, func() error {
+	err = v.do(ctx, v.p.data, "save", saveFails, 1, func() error {
 		v.s.mu.Lock()
 		defer v.s.mu.Unlock()
 		before := v.s.items[key]
@@ -226,7 +226,7 @@ func (v *view) Save(ctx context.Context, key string, data []byte, prev storage.V
 
 // Delete implements storage.Store.
 func (v *view) Delete(ctx context.Context, key string, prev storage.Version) error {
-	return v.do(ctx, "delete", saveFails, 1, func() error {
+	return v.do(ctx, v.p.data, "delete", saveFails, 1, func() error {
 		v.s.mu.Lock()
 		defer v.s.mu.Unlock()
 		item, ok := v.s.items[key]
@@ -248,22 +248,37 @@ type leasing struct{ *view }
 // and again.
 func (v leasing) Acquire(ctx context.Context, _ string, ttl time.Duration) (storage.Lease, error) {
 	l := &lease{v: v.view, p: v.p, ttl: ttl}
-	for {
-		err := v.do(ctx, "acquire", leaseFails, 1, l.take)
-		if err == nil && v.s.kind == locks {
-			return lasting{l}, nil
-		}
+	for weight := 1.0; ; weight = reading { // who waits asks often
+		err := v.do(ctx, v.p.right, "acquire", leaseFails, weight, l.take)
 		if err == nil {
-			return l, nil
+			return v.s.give(l), nil
 		}
 		if !errors.Is(err, errTaken) {
 			v.s.left(v.p) // a lock that was taken and could not be told of is closed again
 			return nil, err
 		}
-		if err := v.p.wait(ctx, v.p.dice.between(100*time.Millisecond, 2*time.Second)); err != nil {
+		if err := v.p.wait(ctx, v.p.right.between(100*time.Millisecond, 2*time.Second)); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// give hands a lease that was taken to its holder.
+func (s *store) give(l *lease) storage.Lease {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.given = true
+	if s.kind == locks {
+		return lasting{l}
+	}
+	return l
+}
+
+// kept says that a process has a lease and knows it.
+func (s *store) kept(p *process) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lease != nil && s.lease.valid() && s.lease.p == p && s.lease.given
 }
 
 var errTaken = errors.New("sim: somebody else has the lease")
@@ -274,6 +289,7 @@ type lease struct {
 	p     *process
 	ttl   time.Duration
 	until time.Time
+	given bool // the process was told that it has it
 }
 
 func (l *lease) valid() bool { return l.v.s.kind == locks || time.Now().Before(l.until) }
@@ -291,11 +307,11 @@ func (l *lease) take() error {
 
 // Extend implements storage.Lease.
 func (l *lease) Extend(ctx context.Context) error {
-	return l.v.do(ctx, "extend", leaseFails, 1, func() error {
+	return l.v.do(ctx, l.p.right, "extend", leaseFails, 1, func() error {
 		s := l.v.s
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.lease == l && s.kind == leases && s.w.strikes(l.p.dice, leaseLost, l.p.slot, 1) {
+		if s.lease == l && s.kind == leases && s.w.strikes(l.p.right, leaseLost, l.p.slot, 1) {
 			s.lease = nil // a server that fell over to a replica
 		}
 		if s.lease != l || !l.valid() {

@@ -2,9 +2,8 @@ package sim
 
 import (
 	"fmt"
-	"hash"
 	"hash/fnv"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,26 +12,29 @@ import (
 const traced = 250
 
 // A trace tells what happened, one line per event. Its digest stands for all of
-// it: two runs of one seed have to have the same.
+// it: two runs of one seed have to have the same. It is a sum: what happens in
+// different places at one instant has no order.
 type trace struct {
 	begin time.Time
 
 	mu     sync.Mutex
 	lines  []string // the last ones, as a ring
 	n      int
-	digest hash.Hash64
+	digest uint64
 	echo   func(string) // each line as it comes; nil: not wanted
 }
 
 func newTrace(echo func(string)) *trace {
-	return &trace{begin: time.Now(), digest: fnv.New64a(), echo: echo}
+	return &trace{begin: time.Now(), echo: echo}
 }
 
 // add tells of something that changed the world.
 func (t *trace) add(who, format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, _ = t.digest.Write([]byte(t.line(who, format, args...)))
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(t.line(who, format, args...)))
+	t.digest += h.Sum64()
 }
 
 // tell is for what clients say of themselves: some goroutine of theirs comes to
@@ -59,13 +61,13 @@ func (t *trace) line(who, format string, args ...any) string {
 	return line
 }
 
-// String returns the last lines in order.
-func (t *trace) String() string {
+// last returns the last lines in order.
+func (t *trace) last() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	from := 0
 	if t.n > traced {
 		from = t.n % traced
 	}
-	return strings.Join(t.lines[from:], "\n") + "\n" + strings.Join(t.lines[:from], "\n")
+	return slices.Concat(t.lines[from:], t.lines[:from])
 }

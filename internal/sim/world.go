@@ -40,7 +40,7 @@ func newScenario(seed uint64) scenario {
 	s := scenario{
 		seed:      seed,
 		processes: pick(d, 1, 1, 2, 2, 2, 3, 3, 4, 5, 8),
-		lifetime:  pick(d, 5*time.Minute, 10*time.Minute, 20*time.Minute, time.Hour, 2*time.Hour, 2*time.Hour, 8*time.Hour, 24*time.Hour),
+		lifetime:  pick(d, 5*time.Minute, 10*time.Minute, 20*time.Minute, 20*time.Minute, time.Hour, time.Hour, 2*time.Hour, 2*time.Hour, 8*time.Hour, 24*time.Hour),
 		interval:  pick(d, 30*time.Second, time.Minute, time.Minute, time.Minute, 2*time.Minute),
 		window:    5 * time.Minute,
 		fraction:  pick(d, 0, 0, 0.25),
@@ -68,7 +68,7 @@ func newScenario(seed uint64) scenario {
 		delete(s.rates, suspend)
 		delete(s.rates, hostClock)
 	}
-	const looks, renewals = 12_000, 600
+	const looks, renewals = 6_000, 400
 	s.length = min(looks*s.interval/time.Duration(s.processes), renewals*s.lifetime)
 	return s
 }
@@ -147,6 +147,7 @@ func (w *world) strikes(d *dice, f fault, who string, weight float64) bool {
 		return false
 	}
 	w.count(f)
+	w.check.disturbed(time.Now())
 	if f != kill && f != frozen && f != suspend {
 		w.trace.add(who, "-- %s", f)
 	}
@@ -235,6 +236,7 @@ func (w *world) keep(slot int) {
 			continue
 		}
 		w.trace.add(p.slot, "starts, life %d", life)
+		w.check.disturbed(time.Now())
 		w.occupy(slot, p)
 		select {
 		case <-p.dead:
@@ -337,6 +339,7 @@ func (w *world) happen(f fault) {
 	p := w.process(slot)
 	if f != apiRequest {
 		w.count(f)
+		w.check.disturbed(time.Now())
 	}
 	switch f {
 	case outage, brownout:
@@ -345,10 +348,12 @@ func (w *world) happen(f fault) {
 	case storeDown, storeFull:
 		d := f.lasts(w.dice)
 		w.trace.add("world", "-- %s for %v", f, d.Round(time.Second))
+		w.check.disturbed(time.Now().Add(d))
 		w.store.fail(f, d)
 	case cutOff:
 		d := f.lasts(w.dice)
 		w.trace.add(fmt.Sprintf("p%d", slot+1), "-- %s for %v", f, d.Round(time.Second))
+		w.check.disturbed(time.Now().Add(d))
 		w.store.sever(fmt.Sprintf("p%d", slot+1), d)
 	case rollback:
 		w.trace.add("world", "-- %s: %t", f, w.store.rollBack())
@@ -424,6 +429,7 @@ func (w *world) begin(f, kind fault, d time.Duration) {
 	defer w.mu.Unlock()
 	w.trace.add("world", "-- %s for %v: %s", f, d.Round(time.Second), kind)
 	w.weather[f] = spell{time.Now().Add(d), kind}
+	w.check.disturbed(time.Now().Add(d))
 }
 
 // signIn is a person who signs in, at whatever process there is, and tries again
@@ -462,6 +468,8 @@ func (w *world) signInAt(p *process) bool {
 	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
 	defer cancel()
 	w.check.signingIn(p)
+	p.visit(+1)
+	defer p.visit(-1)
 	err = p.client.SignIn(ctx, t)
 	w.trace.tell(p.slot, "SignIn: %v", err)
 	w.check.leak("error of SignIn", fmt.Sprint(err))
@@ -472,6 +480,8 @@ func (w *world) signOut(p *process) {
 	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
 	defer cancel()
 	w.check.signingOut(p)
+	p.visit(+1)
+	defer p.visit(-1)
 	err := p.client.SignOut(ctx)
 	w.trace.tell(p.slot, "SignOut: %v", err)
 	w.check.leak("error of SignOut", fmt.Sprint(err))
@@ -489,7 +499,9 @@ func (w *world) refresh(p *process) {
 func (w *world) request(p *process, url string) {
 	ctx, cancel := context.WithTimeout(w.ctx, time.Minute)
 	defer cancel()
+	since := time.Now()
 	status, err := p.get(ctx, url)
+	w.check.served(p, since, status, err)
 	w.check.leak("error of a request", fmt.Sprint(err))
 	if err != nil && !p.isDead() {
 		w.trace.tell(p.slot, "request: %v", err)

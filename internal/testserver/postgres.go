@@ -14,7 +14,7 @@ import (
 type Postgres struct {
 	dir string
 	as  *owner
-	*process
+	*Process
 }
 
 // HowPostgres tells how to get one.
@@ -66,7 +66,7 @@ func (p *Postgres) Start() error {
 	if err != nil {
 		return err
 	}
-	p.process, err = start(p.command(path, "-D", p.data(), "-k", p.dir, "-c", "listen_addresses="),
+	p.Process, err = start(p.command(path, "-D", p.data(), "-k", p.dir, "-c", "listen_addresses="),
 		"database system is ready to accept connections")
 	return err
 }
@@ -92,7 +92,7 @@ func (p *Postgres) Stop() {
 // one.
 type Bouncer struct {
 	dir string
-	*process
+	*Process
 }
 
 // HowBouncer tells how to get one.
@@ -117,7 +117,7 @@ func (p *Postgres) StartBouncer() (*Bouncer, error) {
 		"pool_mode = transaction", "default_pool_size = 2", "max_client_conn = 500", "",
 	}, "\n")), 0o600), p.as.give(config))
 	if err == nil {
-		b.process, err = start(p.command(path, config), "process up")
+		b.Process, err = start(p.command(path, config), "process up")
 	}
 	if err != nil {
 		_ = os.RemoveAll(dir)

@@ -11,39 +11,54 @@ import (
 	"sync"
 )
 
-// A process is a server that was started here.
-type process struct {
+// A Process is a server that was started here.
+type Process struct {
+	// Ready is the line in which the server said that it was ready.
+	Ready string
+
 	cmd    *exec.Cmd
 	exited chan struct{}
 }
 
+// Launch runs cmd, a server that this package does not know, as [StartRedis] runs
+// Redis. It returns once the output of cmd holds a line with ready in it.
+func Launch(cmd *exec.Cmd, ready string) (*Process, error) {
+	cmd.SysProcAttr = attributes(nil)
+	return start(cmd, ready)
+}
+
+// Kill ends the server as kill -9 does and waits until it is gone.
+func (p *Process) Kill() { p.end(os.Kill) }
+
 // start runs cmd and returns once its output holds a line with ready in it. The
 // server's own word is the only sign that does not have to be asked for again
 // and again.
-func start(cmd *exec.Cmd, ready string) (*process, error) {
+func start(cmd *exec.Cmd, ready string) (*Process, error) {
 	in, out, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("testserver: %w", err)
 	}
 	cmd.Stdout, cmd.Stderr = out, out
-	p := &process{cmd: cmd, exited: make(chan struct{})}
+	p := &Process{cmd: cmd, exited: make(chan struct{})}
 	if err := p.run(); err != nil {
 		_, _ = in.Close(), out.Close()
 		return nil, fmt.Errorf("testserver: start %s: %w", cmd.Path, err)
 	}
 	_ = out.Close() // the child has its own
-	said := make(chan error, 1)
+	said := make(chan word, 1)
 	go follow(in, ready, said)
-	if err := <-said; err != nil {
+	w := <-said
+	if w.err != nil {
 		p.end(os.Kill)
-		return nil, fmt.Errorf("testserver: %s: %w", cmd.Path, err)
+		return nil, fmt.Errorf("testserver: %s: %w", cmd.Path, w.err)
 	}
+	p.Ready = w.line
 	return p, nil
 }
 
 // run starts the command and waits for it on one thread: that the kernel ends
 // the child with its parent means the thread which started it.
-func (p *process) run() error {
+func (p *Process) run() error {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -57,30 +72,35 @@ func (p *process) run() error {
 	return <-started
 }
 
+// A word is the ready line, or why it never came.
+type word struct {
+	line string
+	err  error
+}
+
 // follow reports when the ready line has come, or that it never will, and then
 // keeps reading so that the server is never held up.
-func follow(in *os.File, ready string, said chan<- error) {
+func follow(in *os.File, ready string, said chan<- word) {
 	defer func() { _ = in.Close() }() // it was only read
 	var tail []string
-	once := sync.OnceFunc(func() { said <- nil })
+	var once sync.Once
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
 		tail = append(tail, lines.Text())
 		tail = tail[max(0, len(tail)-5):]
 		if strings.Contains(lines.Text(), ready) {
-			once()
+			once.Do(func() { said <- word{line: lines.Text()} })
 		}
 	}
-	select {
-	case said <- fmt.Errorf("never said %q, but: %s", ready, strings.Join(tail, " | ")):
-	default: // it was said
-	}
+	once.Do(func() {
+		said <- word{err: fmt.Errorf("never said %q, but: %s", ready, strings.Join(tail, " | "))}
+	})
 	_, _ = io.Copy(io.Discard, in) // after a line too long to scan
 }
 
 // end sends the signal and waits until the process is gone. A process that is
 // gone stays gone.
-func (p *process) end(signal os.Signal) {
+func (p *Process) end(signal os.Signal) {
 	if p == nil {
 		return
 	}

@@ -13,7 +13,7 @@ import (
 type Redis struct {
 	dir  string
 	args []string
-	*process
+	*Process
 }
 
 // HowRedis tells how to get one.
@@ -48,7 +48,7 @@ func (r *Redis) Start() error {
 	}, r.args)
 	cmd := exec.Command(path, args...)
 	cmd.SysProcAttr = attributes(nil)
-	r.process, err = start(cmd, "ready to accept connections")
+	r.Process, err = start(cmd, "ready to accept connections")
 	return err
 }
 
@@ -58,7 +58,7 @@ func (r *Redis) socket() string { return filepath.Join(r.dir, "s") }
 func (r *Redis) URL() string { return (&url.URL{Scheme: "unix", Path: r.socket()}).String() }
 
 // Kill ends the server as kill -9 does. Start starts it again.
-func (r *Redis) Kill() { r.end(os.Kill) }
+func (r *Redis) Kill() { r.end(os.Kill) } // of its own: a method value must end today's process, not the first
 
 // Stop ends the server for good and removes its folder.
 func (r *Redis) Stop() {

@@ -104,6 +104,7 @@ var checks = []check{ //nolint:gochecknoglobals // the table of the suite, never
 	{"only one of many creates", createRace},
 	{"a stale version is refused", stale},
 	{"delete minds the version", deletes},
+	{"a delete and a save do not both win", deleteRace},
 	{"versions are never used twice", versionsNotReused},
 	{"keys of any kind are kept apart", oddKeys},
 	{"slices are copied in and out", aliasing},
@@ -217,6 +218,26 @@ func deletes(t tester, b *bench) {
 	}
 	_, err = b.Load(t.Context(), "k")
 	b.wantError("Load after Delete", err, storage.ErrNotFound)
+}
+
+// deleteRace deletes and saves at one version at the same time: a delete that
+// won over a save it did not know of would sign somebody out who just came in.
+func deleteRace(t tester, b *bench) {
+	other := b.open()
+	for range 30 {
+		v := b.save("k", "one", "")
+		var deleted, saved error
+		var wg sync.WaitGroup
+		wg.Go(func() { deleted = b.Delete(t.Context(), "k", v) })
+		wg.Go(func() { _, saved = other.Save(t.Context(), "k", []byte("two"), v) })
+		wg.Wait()
+		if (deleted == nil) == (saved == nil) {
+			t.Fatalf("Delete: %v, and Save at the same version: %v; want one of them to win", deleted, saved)
+		}
+		if err := b.Delete(t.Context(), "k", ""); err != nil {
+			t.Fatalf("Delete: %v", err)
+		}
+	}
 }
 
 func versionsNotReused(t tester, b *bench) {

@@ -40,6 +40,16 @@ type broken struct {
 	load  func(item storage.Item) storage.Item
 	save  func(ctx context.Context, m *storage.Memory, key string, data []byte, prev storage.Version) (storage.Version, error)
 	lease func() (storage.Lease, error)
+	gap   chan struct{} // Delete checks, lets one Save pass, and deletes
+}
+
+func (b *broken) Delete(ctx context.Context, key string, prev storage.Version) error {
+	if b.gap == nil || prev == "" {
+		return b.Memory.Delete(ctx, key, prev)
+	}
+	b.gap <- struct{}{}
+	<-b.gap
+	return b.Memory.Delete(ctx, key, "")
 }
 
 func (b *broken) Load(ctx context.Context, key string) (storage.Item, error) {
@@ -51,6 +61,10 @@ func (b *broken) Load(ctx context.Context, key string) (storage.Item, error) {
 }
 
 func (b *broken) Save(ctx context.Context, key string, data []byte, prev storage.Version) (storage.Version, error) {
+	if b.gap != nil && prev != "" {
+		<-b.gap
+		defer func() { b.gap <- struct{}{} }()
+	}
 	if b.save != nil {
 		return b.save(ctx, b.Memory, key, data, prev)
 	}
@@ -96,7 +110,8 @@ func TestBrokenStoresAreCaught(t *testing.T) {
 			item, _ := m.Load(ctx, key)
 			return m.Save(ctx, key, data, item.Version)
 		}}, "only one of many creates"},
-		"reuses versions": {broken{save: lengthVersions}, "versions are never used twice"},
+		"reuses versions":      {broken{save: lengthVersions}, "versions are never used twice"},
+		"deletes in two steps": {broken{gap: make(chan struct{})}, "a delete and a save do not both win"},
 		"aliases slices": {broken{load: func(item storage.Item) storage.Item {
 			if shared == nil {
 				shared = item.Data

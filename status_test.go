@@ -1,0 +1,247 @@
+package evertoken
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/benbjohnson/clock"
+
+	"github.com/evertoken/evertoken/internal/record"
+)
+
+// told is a snapshot as a board is told of it.
+func told(sid string, gen uint64, over bool) *snapshot {
+	r := record.Record{SID: sid, Gen: gen, Over: over, Cause: causeDue}
+	r.Tokens = record.Tokens{AccessToken: "a", IssuedAt: epoch, Expiry: epoch.Add(time.Hour)}
+	return newSnapshot(r, 0)
+}
+
+func TestStates(t *testing.T) {
+	boom, none := errors.New("boom"), &snapshot{err: ErrSignedOut}
+	for _, tt := range []struct {
+		name  string
+		s     *snapshot
+		age   time.Duration
+		saved bool
+		err   error
+		want  State
+	}{
+		{"no session", none, 0, true, nil, SignedOut},
+		{"no session, and a failure", none, 0, true, boom, SignedOut},
+		{"all is well", told("a", 1, false), 0, true, nil, SignedIn},
+		{"the last attempt failed", told("a", 1, false), 0, true, boom, Degraded},
+		{"not saved", told("a", 1, false), 0, false, nil, Degraded},
+		{"expired", told("a", 1, false), time.Hour, true, nil, Degraded},
+		{"over, but the token is good", told("a", 1, true), 0, true, nil, Degraded},
+		{"over", told("a", 1, true), time.Hour, true, nil, SignedOut},
+	} {
+		mock := clock.NewMock()
+		mock.Set(epoch.Add(tt.age))
+		b := newBoard(&Config{Clock: mock}, none)
+		b.show(tt.s, tt.saved, 3, tt.err)
+		got := b.read()
+		if got.State != tt.want || got.PersistPending == tt.saved || got.Failures != 3 || !errors.Is(got.Err, tt.err) {
+			t.Errorf("%s: %+v, want %q", tt.name, got, tt.want)
+		}
+		if tt.s.exists() && (got.Expiry != epoch.Add(time.Hour) || got.LastRefresh != epoch || got.Reason != causeDue) {
+			t.Errorf("%s: %+v", tt.name, got)
+		}
+	}
+}
+
+// Since is when the state began, not when it was last confirmed.
+func TestSince(t *testing.T) {
+	mock := clock.NewMock()
+	mock.Set(epoch)
+	b := newBoard(&Config{Clock: mock}, &snapshot{err: ErrSignedOut})
+	for at, step := range []struct {
+		s    *snapshot
+		want int // minutes
+	}{{&snapshot{err: ErrSignedOut}, 0}, {told("a", 1, false), 1}, {told("a", 2, false), 1}, {&snapshot{err: ErrSignedOut}, 3}} {
+		mock.Set(epoch.Add(time.Duration(at) * time.Minute))
+		b.show(step.s, true, 0, nil)
+		if got := b.read().Since; got != epoch.Add(time.Duration(step.want)*time.Minute) {
+			t.Errorf("minute %d: since %v", at, got)
+		}
+	}
+}
+
+// A piece of news is told once, by whoever comes first.
+func TestNews(t *testing.T) {
+	none := &snapshot{err: ErrSignedOut}
+	for _, tt := range []struct {
+		name     string
+		old, new *snapshot
+		want     Kind
+	}{
+		{"nothing", none, &snapshot{err: errDisk}, ""},
+		{"a sign-in", none, told("a", 1, false), SessionStarted},
+		{"a note", told("a", 1, false), told("a", 1, false), ""},
+		{"a newer token", told("a", 1, false), told("a", 2, false), Adopted},
+		{"another sign-in", told("a", 1, false), told("b", 1, false), SessionStarted},
+		{"a sign-out", told("a", 1, false), none, SessionEnded},
+		{"a verdict", told("a", 1, false), told("a", 1, true), SessionEnded},
+		{"the same verdict", told("a", 1, true), told("a", 1, true), ""},
+		{"over, and deleted", told("a", 1, true), none, SessionEnded},
+		{"a pair after the verdict", told("a", 1, true), told("a", 2, false), Adopted},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			mock := clock.NewMock()
+			mock.Set(epoch)
+			var events []Event
+			b := newBoard(&Config{Clock: mock, OnEvent: func(e Event) { events = append(events, e) }}, tt.old)
+			first, second := b.report(tt.new, Event{}), b.report(tt.new, Event{})
+			b.close()
+			if first != tt.want || second != "" {
+				t.Errorf("%s: told %q, then %q", tt.name, first, second)
+			}
+			if told := len(events); told > 1 || (told == 1) != (tt.want != "") {
+				t.Errorf("%s: events %+v", tt.name, events)
+			}
+			for _, e := range events {
+				if e.Time != epoch || e.Kind != tt.want || e.Reason != tt.new.Cause || e.Expiry != tt.new.life.expiry {
+					t.Errorf("%s: %+v", tt.name, e)
+				}
+			}
+		})
+	}
+}
+
+// A callback that hangs holds up nobody; what finds no room is dropped, what found
+// some is seen before Close returns.
+func TestSlowCallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		proceed, seen := make(chan struct{}), 0
+		b := newBoard(&Config{Clock: clock.NewMock(), OnEvent: func(Event) { <-proceed; seen++ }}, &snapshot{err: ErrSignedOut})
+		b.tell(Event{})
+		synctest.Wait() // the callback has it
+		for range 100 {
+			b.tell(Event{})
+		}
+		closed := make(chan struct{})
+		go func() { defer close(closed); b.close() }()
+		synctest.Wait()
+		select {
+		case <-closed:
+			t.Error("Close did not wait for the callback")
+		default:
+		}
+		close(proceed)
+		<-closed
+		if seen != 65 {
+			t.Errorf("%d events, want one and 64 that waited", seen)
+		}
+		b.tell(Event{})
+		b.close()
+	})
+}
+
+// The callback may call anything but Close.
+func TestCallbackThatCalls(t *testing.T) {
+	var w *world
+	done := make(chan error, 1)
+	inWorld(t, time.Hour, func(c *Config) {
+		plain := c.OnEvent
+		c.OnEvent = func(e Event) {
+			plain(e)
+			if e.Kind == SessionStarted {
+				_ = w.client.Status()
+				done <- w.client.Refresh(context.Background())
+			}
+		}
+	}, func(t *testing.T, in *world) {
+		w = in
+		w.signIn()
+		if err := <-done; err != nil || w.told() != "session started, renewed" {
+			t.Errorf("Refresh = %v; told %s", err, w.told())
+		}
+	})
+}
+
+// An event is one line: failures as warnings, the rest as information. Without a
+// logger of one's own only warnings go to the default one.
+func TestLog(t *testing.T) {
+	for name, own := range map[string]bool{"own logger": true, "default": false} {
+		t.Run(name, func(t *testing.T) {
+			var log strings.Builder
+			logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+				if a.Key == slog.TimeKey {
+					return slog.Attr{}
+				}
+				return a
+			}}))
+			if !own {
+				before := slog.Default()
+				defer slog.SetDefault(before)
+				slog.SetDefault(logger)
+			}
+			s := newHookedStore()
+			inWorld(t, time.Hour, func(c *Config) {
+				c.Store, c.Logger = s, nil
+				if own {
+					c.Logger = logger
+				}
+			}, func(t *testing.T, w *world) {
+				w.signIn()
+				w.issuer.then(fails(&RefreshError{Outcome: Unavailable, StatusCode: 503}))
+				_ = w.client.Refresh(t.Context())
+				s.breaks("load")
+				w.pass(time.Minute, time.Minute)
+				s.meet(nil)
+			})
+			want := "level=INFO msg=\"evertoken: session started\" reason=sign-in expiry=2030-01-01T01:00:00.000Z\n"
+			if !own {
+				want = ""
+			}
+			want += "level=WARN msg=\"evertoken: failed\" reason=asked expiry=2030-01-01T01:00:00.000Z error=\"evertoken: issuer: unavailable, status 503\" next=2030-01-01T00:00:01.000Z\n" +
+				"level=WARN msg=\"evertoken: the store failed\" error=\"evertoken: store: load: disk full\"\n"
+			if log.String() != want {
+				t.Errorf("got\n%swant\n%s", log.String(), want)
+			}
+		})
+	}
+}
+
+// Tokens that every check renews are pointed out, once, to those who have not
+// chosen a window.
+func TestWarningOfShortLives(t *testing.T) {
+	for _, tt := range []struct {
+		lifetime time.Duration
+		fraction float64
+		want     int
+	}{{5 * time.Minute, 0, 1}, {5*time.Minute + time.Second, 0, 0}, {5 * time.Minute, 0.25, 0}} {
+		var log strings.Builder
+		inWorld(t, tt.lifetime, func(c *Config) {
+			c.Logger, c.WindowFraction = slog.New(slog.NewTextHandler(&log, nil)), tt.fraction
+		}, func(_ *testing.T, w *world) {
+			w.signIn()
+			w.pass(20*time.Minute, time.Minute)
+		})
+		if got := strings.Count(log.String(), "WindowFraction"); got != tt.want {
+			t.Errorf("%v, fraction %v: warned %d times\n%s", tt.lifetime, tt.fraction, got, log.String())
+		}
+	}
+	inWorld(t, 0, nil, func(_ *testing.T, w *world) { // of an unknown expiry nothing can be said
+		var log strings.Builder
+		w.cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		w.restart()
+		w.issuer.then(func(context.Context, Token) (Token, error) { return Token{AccessToken: "opaque"}, nil })
+		_ = w.client.SignIn(w.t.Context(), Token{RefreshToken: "r"})
+		synctest.Wait()
+		if w.issuer.calls() != 1 || strings.Contains(log.String(), "WindowFraction") {
+			w.t.Error(log.String())
+		}
+	})
+}
+
+// Machines sleep, and then the monotonic clock has stood still.
+func TestWall(t *testing.T) {
+	if now := wall(clock.New()); now != now.Round(0) {
+		t.Error("it has a monotonic reading")
+	}
+}
