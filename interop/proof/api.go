@@ -42,6 +42,8 @@ func serveAPI(a *api) (address string, stop func() error, err error) {
 	return "http://" + l.Addr().String() + "/", stop, nil
 }
 
+// ServeHTTP answers 503, and not 401, while nobody can tell: a client must not
+// renew for that.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	active, err := a.active(r.Context(), token)
@@ -56,6 +58,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// active asks the authorization server about one token.
 func (a *api) active(ctx context.Context, token string) (bool, error) {
 	body := strings.NewReader(url.Values{"token": {token}}.Encode())
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.introspect, body)

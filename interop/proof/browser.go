@@ -65,6 +65,7 @@ func (b *browser) open(req *http.Request) (*url.URL, string, error) {
 	return resp.Request.URL, string(body), err
 }
 
+// A form is what a page wants posted.
 type form struct {
 	action string
 	fields url.Values
@@ -85,6 +86,7 @@ func findForm(page string) (form, bool) {
 	return f, true
 }
 
+// attributes reads name="value" pairs of a tag.
 func attributes(tag string) map[string]string {
 	all := map[string]string{}
 	for _, a := range regexp.MustCompile(`([\w-]+)="([^"]*)"`).FindAllStringSubmatch(tag, -1) {

@@ -30,9 +30,9 @@ func (k kind) busy(o options) options {
 }
 
 // renew waits for renewals in the background, or forces them.
-func (t *trial) renew(ctx context.Context, n *session, times int) error {
+func (t *trial) renew(ctx context.Context, n *session, l *load, times int) error {
 	if t.fixed {
-		return n.force(ctx, times)
+		return n.force(ctx, l, times)
 	}
 	_, err := n.seen.until(ctx, evertoken.Renewed, times)
 	return err
@@ -84,7 +84,7 @@ func renewals(ctx context.Context, t *trial) (err error) {
 	}
 	began := time.Now()
 	l := n.load(ctx)
-	err = t.renew(ctx, n, want)
+	err = t.renew(ctx, n, l, want)
 	if err = errors.Join(err, l.end()); err != nil {
 		return err
 	}
@@ -93,13 +93,14 @@ func renewals(ctx context.Context, t *trial) (err error) {
 	return t.spentOnce(n.base.refused.Load(), n.tap.Renewals())
 }
 
-// force asks for renewals one after the other.
-func (n *session) force(ctx context.Context, times int) error {
+// force asks for renewals one after the other. No request spans two of them: each
+// is repeated once after a 401, and at this server each renewal causes one.
+func (n *session) force(ctx context.Context, l *load, times int) error {
 	for i := range times {
 		if err := n.Refresh(ctx); err != nil {
 			return fmt.Errorf("renewal %d: %w", i+1, err)
 		}
-		if err := pause(ctx, forcedEvery); err != nil {
+		if err := errors.Join(pause(ctx, forcedEvery), l.turnover(ctx)); err != nil {
 			return err
 		}
 	}
@@ -141,7 +142,7 @@ func restart(ctx context.Context, t *trial) error {
 			return err
 		}
 		l := n.load(ctx)
-		err = t.renew(ctx, n, want)
+		err = t.renew(ctx, n, l, want)
 		if err = errors.Join(err, l.end(), n.Close()); err != nil {
 			return fmt.Errorf("after %d restarts: %w", part, err)
 		}
@@ -289,7 +290,7 @@ func dpop(ctx context.Context, t *trial) error {
 			err = fmt.Errorf("the token is of type %q", token.TokenType)
 		}
 		l := n.load(ctx)
-		err = errors.Join(err, t.renew(ctx, n, want), l.end(), n.Close())
+		err = errors.Join(err, t.renew(ctx, n, l, want), l.end(), n.Close())
 		if err != nil {
 			return err
 		}

@@ -57,6 +57,7 @@ func run(ctx context.Context, p programs, only string) bool {
 	return failed == 0 && len(rows) > 0
 }
 
+// report prints an error and says whether there was none.
 func report(err error) bool {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "proof:", err)

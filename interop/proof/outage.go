@@ -86,6 +86,7 @@ func forgotten(ctx context.Context, t *trial, n *session, up time.Time) error {
 	return frozen(ctx, t, n)
 }
 
+// frozen is an outage that a server outlives: its port is open, and nobody answers.
 func frozen(ctx context.Context, t *trial, n *session) error {
 	const pausing = 3 * time.Second
 	if err := t.freeze(); err != nil {

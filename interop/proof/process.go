@@ -66,6 +66,7 @@ func (p *process) listen(out io.Reader) {
 	}
 }
 
+// heard counts a line, if it is one word, and keeps it for a while.
 func (p *process) heard(line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

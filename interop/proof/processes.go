@@ -63,6 +63,7 @@ func processes(ctx context.Context, t *trial) error {
 	return t.judge(children, took, n.tap.Renewals())
 }
 
+// startWorkers starts this very program as children.
 func (t *trial) startWorkers(ctx context.Context, workers int) ([]*process, error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -85,6 +86,7 @@ func (t *trial) startWorkers(ctx context.Context, workers int) ([]*process, erro
 	return all, nil
 }
 
+// resultFile is where a child leaves what it has seen.
 func (t *trial) resultFile(worker int) string {
 	return filepath.Join(t.dir, fmt.Sprintf("worker-%d.json", worker))
 }
@@ -177,6 +179,8 @@ func work(ctx context.Context, p programs, what string) error {
 	return fmt.Errorf("%s: no server %q", envTask, t.Kind)
 }
 
+// work runs the child's client. What failed is part of its result: only what keeps
+// it from having one is an error.
 func (t task) work(ctx context.Context, s *server) error {
 	n, err := s.open(ctx, s.busy(options{clientID: "web", store: storage.NewFile(t.Store)}))
 	if err != nil {

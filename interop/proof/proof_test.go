@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/evertoken/evertoken"
 	"github.com/evertoken/evertoken/interop/internal/tap"
@@ -203,19 +202,16 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := n.load(t.Context())
-	for {
-		l.mu.Lock()
-		enough := l.Requests >= 10
-		l.mu.Unlock()
-		if enough {
-			break
-		}
-		if err := pause(t.Context(), time.Millisecond); err != nil {
-			t.Fatal(err)
-		}
+	if err := l.turnover(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	if err := l.end(); err != nil {
 		t.Error(err)
+	}
+	for i, n := range l.done {
+		if n < 2 {
+			t.Errorf("loader %d has made %d requests, want 2", i, n)
+		}
 	}
 	answers <- http.StatusForbidden
 	if err := n.get(t.Context()); err == nil || !strings.Contains(err.Error(), "403") {

@@ -39,6 +39,7 @@ type inquiry struct {
 	want                       map[string]string // part of each line, by label; with -reuse
 }
 
+// reportOnReal inquires about a real server, after a person has signed in.
 func reportOnReal(ctx context.Context, t *trial) error {
 	n, err := t.open(ctx, options{clientID: "web"})
 	if err != nil {
@@ -63,6 +64,7 @@ func reportOnReal(ctx context.Context, t *trial) error {
 	return t.inquire(ctx, inquiry{n.issuer.TokenURL, "web", t.secrets["web"], token, want})
 }
 
+// reportOnMatching inquires about the matching server, which needs no browser.
 func reportOnMatching(ctx context.Context, t *trial) error {
 	i := &oauth.Issuer{TokenURL: t.base() + "/oauth/token"}
 	token, err := i.Obtain(ctx, func(context.Context) (url.Values, error) {

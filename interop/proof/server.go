@@ -46,8 +46,10 @@ type programs struct {
 // accessSeconds is how long the access tokens of oidc-provider live.
 const accessSeconds = 5
 
+// kinds are the real servers. Each case runs at both.
 func (p programs) kinds() []kind { return []kind{p.oidcProviderKind(), p.zitadelKind()} }
 
+// oidcProviderKind is panva's oidc-provider with the settings of our server.mjs.
 func (p programs) oidcProviderKind() kind {
 	return kind{
 		name: "oidc-provider", issuer: "http://127.0.0.1:%d", resource: "/me", path: "/callback",
@@ -62,6 +64,8 @@ func (p programs) oidcProviderKind() kind {
 	}
 }
 
+// zitadelKind is the example server of zitadel/oidc as it comes. Its settings are
+// in the environment, and are few.
 func (p programs) zitadelKind() kind {
 	return kind{
 		// Its userinfo says 403 of a token that a renewal has ended, which no
@@ -90,6 +94,7 @@ type server struct {
 	*process
 }
 
+// newServer gives a server its ports and its folder. It does not run yet.
 func newServer(k kind, dir string, ports *ports) (*server, error) {
 	s := &server{kind: k, dir: dir}
 	var err error
@@ -155,6 +160,7 @@ func onlyLoopback() error {
 // base is the server's URL, without a slash at the end.
 func (s *server) base() string { return strings.TrimSuffix(s.issuerURL(), "/") }
 
+// issuerURL is what discovery is asked about, slash and all.
 func (s *server) issuerURL() string { return fmt.Sprintf(s.issuer, s.port) }
 
 // newIssuer discovers the server, as one of its clients. t listens in.
@@ -204,12 +210,14 @@ func (s *server) browser() oauth.Browser {
 // connections take by themselves, so that nobody has one before its server has.
 type ports struct{ next atomic.Int32 }
 
+// newPorts begins above what well-known services use.
 func newPorts() *ports {
 	p := &ports{}
 	p.next.Store(21000)
 	return p
 }
 
+// free returns a port that nobody listens on.
 func (p *ports) free() (int, error) {
 	for {
 		n := int(p.next.Add(1))

@@ -98,6 +98,7 @@ type counter struct {
 
 func newCounter() *counter { return &counter{http: &http.Transport{MaxIdleConnsPerHost: loaders}} }
 
+// RoundTrip implements http.RoundTripper.
 func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := c.http.RoundTrip(r)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized {
@@ -106,6 +107,7 @@ func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
+// CloseIdleConnections is what http.Client.CloseIdleConnections looks for.
 func (c *counter) CloseIdleConnections() { c.http.CloseIdleConnections() }
 
 // events are those of one client, to count and to wait for.
@@ -117,6 +119,7 @@ type events struct {
 
 func newEvents() *events { return &events{changed: make(chan struct{})} }
 
+// note is the OnEvent of a client.
 func (l *events) note(e evertoken.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -172,26 +175,54 @@ type load struct {
 	wg   sync.WaitGroup
 
 	mu       sync.Mutex
+	done     [loaders]int // requests of each
 	Requests int
 	Failed   int
 	First    string        // what failed first
 	Slowest  time.Duration // request
 }
 
+// load starts traffic, until end.
 func (n *session) load(ctx context.Context) *load {
 	l := &load{}
 	ctx, l.stop = context.WithCancel(ctx)
-	for range loaders {
+	for i := range loaders {
 		l.wg.Go(func() {
 			for pause(ctx, pace) == nil {
 				began := time.Now()
 				l.note(n.get(context.WithoutCancel(ctx)), time.Since(began))
+				l.mu.Lock()
+				l.done[i]++
+				l.mu.Unlock()
 			}
 		})
 	}
 	return l
 }
 
+// turnover waits until no request is under way that began before it was called,
+// and each loader has made one since.
+func (l *load) turnover(ctx context.Context) error {
+	l.mu.Lock()
+	before := l.done
+	l.mu.Unlock()
+	for i := range before {
+		for {
+			l.mu.Lock()
+			now := l.done[i]
+			l.mu.Unlock()
+			if now >= before[i]+2 {
+				break
+			}
+			if err := pause(ctx, pace); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// note counts one request.
 func (l *load) note(err error, took time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -218,6 +249,7 @@ func (l *load) end() error {
 	return nil
 }
 
+// String tells the figures.
 func (l *load) String() string {
 	return fmt.Sprintf("%d requests, %d failed, slowest %v", l.Requests, l.Failed, l.Slowest.Round(time.Millisecond))
 }

@@ -14,6 +14,7 @@ type row struct {
 	err          error
 }
 
+// result is the column that a reader looks for first.
 func (r row) result() string {
 	if r.err != nil {
 		return "FAILED"

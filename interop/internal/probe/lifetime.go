@@ -81,6 +81,7 @@ func clockSkew(date, began time.Time) string {
 	return "the server's clock agrees with this machine's to 2s"
 }
 
+// orNone names what is not there.
 func orNone(s string) string {
 	if s == "" {
 		return "none given"
@@ -166,6 +167,7 @@ func (p *prober) use(ctx context.Context, t evertoken.Token) (int, error) {
 // just is a source of one token.
 type just evertoken.Token
 
+// Token implements evertoken.TokenSource.
 func (t just) Token(context.Context) (evertoken.Token, error) { return evertoken.Token(t), nil }
 
 // pause waits, unless ctx ends first.

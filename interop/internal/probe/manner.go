@@ -10,6 +10,7 @@ import (
 // A manner is how a server wants to be asked.
 type manner struct{ json, grantInURL, bearer bool }
 
+// mannerOf is the part of a dialect that decides what goes out.
 func mannerOf(d oauth.Dialect) manner { return manner{d.JSON, d.GrantInURL, d.RenewByBearer} }
 
 // dialect is the zero Dialect of the manner.
@@ -17,6 +18,7 @@ func (m manner) dialect() oauth.Dialect {
 	return oauth.Dialect{JSON: m.json, GrantInURL: m.grantInURL, RenewByBearer: m.bearer}
 }
 
+// String is for people.
 func (m manner) String() string {
 	switch {
 	case m.bearer:
@@ -68,6 +70,7 @@ const (
 	None  = "none"
 )
 
+// method is how the client proves itself.
 func (c Config) method() string {
 	switch {
 	case c.Auth != "":
@@ -109,6 +112,7 @@ func (c Config) Validate() error {
 	return nil
 }
 
+// clientName tells who asks, without the secret.
 func (p *prober) clientName() string {
 	if p.ClientID == "" {
 		return "no client"

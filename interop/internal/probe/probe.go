@@ -217,6 +217,8 @@ func (p *prober) next(t evertoken.Token) string {
 	return p.newest
 }
 
+// keep makes a token the newest, and hands it to who asked for that, before it is
+// used: the one before it may be dead already.
 func (p *prober) keep(token string) error {
 	if token == p.newest {
 		return nil
@@ -266,6 +268,7 @@ func (p *prober) conclude() {
 	p.suggest()
 }
 
+// nameOf is how a dialect is called in a report.
 func nameOf(d oauth.Dialect) string {
 	if d.Name == "" {
 		return "the zero Dialect"

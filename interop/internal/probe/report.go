@@ -15,6 +15,7 @@ type Report struct {
 
 type line struct{ label, text string }
 
+// add is one line.
 func (r *Report) add(label, format string, args ...any) {
 	r.lines = append(r.lines, line{label, fmt.Sprintf(format, args...)})
 }
@@ -55,6 +56,7 @@ func (r *Report) hide(secrets ...string) {
 	}
 }
 
+// clean takes the known secrets out of a text.
 func (r *Report) clean(text string) string {
 	for _, s := range r.secrets {
 		text = strings.ReplaceAll(text, s, hidden)

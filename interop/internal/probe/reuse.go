@@ -72,6 +72,7 @@ func (p *prober) untilRefused(ctx context.Context, first *sample) (*sample, erro
 	return nil, nil
 }
 
+// likeness compares what a spent token brings with what it had brought.
 func likeness(again, first string) string {
 	if again == first {
 		return "a spent token brings the same new one once more"

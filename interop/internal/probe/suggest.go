@@ -69,8 +69,10 @@ func find(doc map[string]any, will func(any) bool, names ...string) string {
 	return ""
 }
 
+// isText says that a member is a string with something in it.
 func isText(v any) bool { s, ok := v.(string); return ok && s != "" }
 
+// isNumber says that a member is a number, and not a string that looks like one.
 func isNumber(v any) bool { _, ok := v.(json.Number); return ok }
 
 // isCode tells a word for programs from a sentence for people.
@@ -79,21 +81,27 @@ func isCode(v any) bool {
 	return ok && regexp.MustCompile(`^[A-Za-z][\w.:-]{1,60}$`).MatchString(s)
 }
 
+// codePath is where a document has its word for programs. "error" comes first: it
+// is that of RFC 6749.
 func codePath(doc map[string]any) string {
 	return find(doc, isCode, "error", "errorcode", "code", "type", "name", "key", "reason")
 }
 
+// textPath is where a document explains itself to people.
 func textPath(doc map[string]any) string {
 	return find(doc, isText, "errordescription", "message", "msg", "detail", "description", "title")
 }
 
+// valueAt is the string at a path; empty for none.
 func valueAt(doc map[string]any, path string) string {
 	s, _ := leaves(doc, "", map[string]any{})[path].(string)
 	return s
 }
 
+// findCode is the word of a document, wherever it stands.
 func findCode(doc map[string]any) string { return valueAt(doc, codePath(doc)) }
 
+// findText is the explanation of a document, wherever it stands.
 func findText(doc map[string]any) string { return valueAt(doc, textPath(doc)) }
 
 // draftMembers adds to a dialect where a granted answer has its members.
@@ -266,6 +274,7 @@ func goCode(d oauth.Dialect) string {
 	return string(code)
 }
 
+// writeVerdicts writes one verdict a line.
 func writeVerdicts(b *strings.Builder, all []oauth.Verdict) {
 	if len(all) == 0 {
 		return

@@ -47,6 +47,7 @@ func (t *Tap) Transport() *http.Transport {
 
 type dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
+// listening wraps a dialer, so that its connections are recorded.
 func (t *Tap) listening(d dial) dial {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := d(ctx, network, addr)
@@ -90,6 +91,7 @@ type conn struct {
 	sent, got bytes.Buffer
 }
 
+// Read notes what came before anybody acts on it.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.mu.Lock()
@@ -106,6 +108,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
+// exchange copies what has been said so far.
 func (c *conn) exchange() Exchange {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -163,6 +166,7 @@ func (t *Tap) NoncesWanted() int {
 	return n
 }
 
+// wantsNonce says that the proof of possession was refused, not what it was for.
 func (a Answer) wantsNonce() bool { return bytes.Contains(a.Body, []byte(`"use_dpop_nonce"`)) }
 
 // form is what was sent; empty for anything but a form that went out whole.
