@@ -159,8 +159,8 @@ type Client struct {
 // New returns a client for the session that the store holds, or for none yet,
 // and starts its refresher. It fails on a bad configuration and on a store that
 // cannot be read; it calls neither the issuer nor Login. A record that was read
-// but is damaged does not fail New: Token tells of it, and SignIn replaces it
-// and keeps the damaged bytes aside under the session's key + ".corrupt". ctx
+// but is damaged does not fail New: Token tells of it, and SignIn or Login
+// replaces it and keeps the damaged bytes aside under the session's key + ".corrupt". ctx
 // serves New only. Close the client when it is not needed any more.
 func New(ctx context.Context, cfg Config) (*Client, error) {
 	return newClient(ctx, cfg, mathrand.Float64)

@@ -54,10 +54,12 @@ func (r *refresher) attempt(cause string) error {
 	if err := r.acquire(before, cause); err != nil {
 		return r.blocked(cause, err)
 	}
-	if err := r.read(); err != nil && !r.mayDoWithout(err) {
+	err := r.read()
+	s := r.session.known.Load()
+	damaged := errors.Is(err, storage.ErrCorrupt) && !s.exists() // a Login replaces the record
+	if err != nil && !damaged && !r.mayDoWithout(err) {
 		return r.blocked(cause, err)
 	}
-	s := r.session.known.Load()
 	switch {
 	case r.overtaken(before, s):
 		return s.err

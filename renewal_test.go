@@ -1206,3 +1206,29 @@ func TestStoreThatHangs(t *testing.T) {
 		}
 	})
 }
+
+// A Login over a damaged record is saved once the store takes it.
+func TestLoginOverADamagedRecordThatCannotBeSaved(t *testing.T) {
+	s := newHookedStore()
+	inWorldWithLogin(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world, logins *atomic.Int32) {
+		if err := w.client.SignOut(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Save(t.Context(), "default", []byte("junk"), ""); err != nil {
+			t.Fatal(err)
+		}
+		s.breaks("save")
+		before := logins.Load()
+		w.restart()
+		w.pass(time.Minute, time.Second)
+		s.meet(nil)
+		w.pass(time.Minute, time.Second)
+		if s := w.client.Status(); s.PersistPending || s.State != SignedIn || logins.Load() != before+1 {
+			t.Fatalf("status %+v after %d logins", s, logins.Load()-before)
+		}
+		if item, err := s.Load(t.Context(), "default.corrupt"); err != nil || string(item.Data) != "junk" {
+			t.Errorf("kept aside %q, %v", item.Data, err)
+		}
+		w.stored()
+	})
+}

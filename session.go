@@ -267,6 +267,9 @@ func (s *session) load(ctx context.Context) error {
 		s.version, s.damaged = item.Version, item.Data
 		s.forget(err)
 		return err
+	case errors.Is(err, storage.ErrCorrupt) && s.damaged != nil && !s.saved.Load():
+		s.version, s.damaged = item.Version, item.Data
+		return nil // known is a Login's, which replaces it
 	case err != nil:
 		return err
 	}
