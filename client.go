@@ -160,8 +160,9 @@ type Client struct {
 // and starts its refresher. It fails on a bad configuration and on a store that
 // cannot be read; it calls neither the issuer nor Login. A record that was read
 // but is damaged does not fail New: Token tells of it, and SignIn or Login
-// replaces it and keeps the damaged bytes aside under the session's key + ".corrupt". ctx
-// serves New only. Close the client when it is not needed any more.
+// replaces it and keeps the damaged bytes aside under the session's key +
+// ".corrupt". ctx serves New only. Close the client when it is not needed any
+// more.
 func New(ctx context.Context, cfg Config) (*Client, error) {
 	return newClient(ctx, cfg, mathrand.Float64)
 }
@@ -189,7 +190,7 @@ func newClient(ctx context.Context, cfg Config, random func() float64) (*Client,
 		wake:   make(chan struct{}, 1),
 		first:  wall(cfg.Clock).Add(time.Duration((1 - random()) * float64(cfg.CheckInterval))),
 	}
-	if g, ok := cfg.Issuer.(interface{ ReuseGrace() time.Duration }); ok {
+	if g, ok := cfg.Issuer.(interface{ ReuseGrace() time.Duration }); ok && g.ReuseGrace() > leastGrace {
 		loop.grace = g.ReuseGrace()
 	}
 	loop.ctx, loop.cancel = context.WithCancel(context.WithoutCancel(ctx))

@@ -288,7 +288,7 @@ func (r *refresher) renewable(s *snapshot) bool {
 // abandoned says that somebody else left an attempt open that can be made again
 // while the issuer's grace lasts.
 func (r *refresher) abandoned(s *snapshot, now time.Time) bool {
-	return r.foreign(s) && r.noteAge(s, now) < r.grace-time.Second && r.sched.due(now, s.life)
+	return r.foreign(s) && r.noteAge(s, now) < r.grace-leastGrace && r.sched.due(now, s.life)
 }
 
 // holding returns why an attempt has to wait, if it has to.

@@ -521,10 +521,17 @@ func TestPollsRenewNothing(t *testing.T) {
 		w.signIn()
 		w.pass(10*time.Minute, time.Second)
 		w.wantCalls(10)
-		w.cfg.Store = unsharedStore{w.store}
+		w.cfg.Issuer = graceIssuer{w.issuer, time.Second} // too short to be of use
 		w.restart()
 		w.pass(time.Second, time.Second)
 		if s := w.client.Status(); s.NextCheck != epoch.Add(11*time.Minute) {
+			t.Errorf("polls for a grace of a second, at %v", s.NextCheck)
+		}
+		w.cfg.Issuer = graceIssuer{w.issuer, 30 * time.Second}
+		w.cfg.Store = unsharedStore{w.store}
+		w.restart()
+		w.pass(time.Second, time.Second)
+		if s := w.client.Status(); s.NextCheck != epoch.Add(11*time.Minute+time.Second) {
 			t.Errorf("looks again at %v", s.NextCheck)
 		}
 	})
