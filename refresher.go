@@ -2,6 +2,7 @@ package evertoken
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -53,6 +54,26 @@ type refresher struct {
 	held     *flight.Right // nil: none; kept over rounds only while known is not saved
 	trouble  error         // what the store failed at last; nil: it did not
 	warned   bool          // of a lifetime within the window
+}
+
+// newRefresher returns a loop that has neither its context yet nor begun. Its
+// first check comes at a random point of the first interval, so that a fleet which
+// is started together spreads.
+func newRefresher(cfg *Config, s *session, b *board, random func() float64) *refresher {
+	r := &refresher{
+		cfg: cfg, clock: cfg.Clock, session: s, board: b,
+		sched:  schedule{cfg.CheckInterval, cfg.ExpiryWindow, cfg.WindowFraction},
+		owner:  rand.Text(),
+		random: random,
+		done:   make(chan struct{}),
+		wake:   make(chan struct{}, 1),
+		first:  wall(cfg.Clock).Add(time.Duration((1 - random()) * float64(cfg.CheckInterval))),
+		sid:    s.known.Load().SID,
+	}
+	if g, ok := cfg.Issuer.(interface{ ReuseGrace() time.Duration }); ok && g.ReuseGrace() > leastGrace {
+		r.grace = g.ReuseGrace()
+	}
+	return r
 }
 
 // A hold keeps the loop from the next attempt.
