@@ -56,7 +56,7 @@ func (r *refresher) attempt(cause string) error {
 	}
 	err := r.read()
 	s := r.session.known.Load()
-	damaged := errors.Is(err, storage.ErrCorrupt) && !s.exists() // a Login replaces the record
+	damaged := errors.Is(err, storage.ErrCorrupt) && r.mayLogin() && !s.alive(wall(r.clock))
 	if err != nil && !damaged && !r.mayDoWithout(err) {
 		return r.blocked(cause, err)
 	}
@@ -65,12 +65,12 @@ func (r *refresher) attempt(cause string) error {
 		return s.err
 	case !s.active() && !r.mayLogin():
 		return s.err
-	case !s.active():
+	case !s.active(), damaged: // what memory holds may have been spent by others since
 		cause = causeSignIn
 	case cause == causeSignIn:
 		cause = causeExpired
 	}
-	if s.active() && s.Tokens.RefreshToken != "" {
+	if cause != causeSignIn && s.Tokens.RefreshToken != "" {
 		noted, err := r.announce(s, cause)
 		if noted == nil {
 			return err
