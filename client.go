@@ -1,8 +1,8 @@
 package evertoken
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -96,13 +96,12 @@ func (c *Config) complete() error {
 	if c.Issuer == nil {
 		fault("Issuer is missing")
 	}
-	bad := c.Issuer == nil
 	if v, ok := c.Issuer.(interface{ Validate() error }); ok {
 		if err := v.Validate(); err != nil {
-			bad = true
 			fault("Issuer: %v", err)
 		}
 	}
+	bad := len(faults) > 0 // a faulty issuer may name no origins for that reason
 	if c.CheckInterval < 0 {
 		fault("CheckInterval is negative: %v", c.CheckInterval)
 	}
@@ -134,18 +133,12 @@ func (c *Config) defaults() {
 	if c.Store == nil {
 		c.Store = storage.NewMemory()
 	}
-	if c.Session == "" {
-		c.Session = "default"
-	}
-	if c.CheckInterval == 0 {
-		c.CheckInterval = time.Minute
-	}
-	if c.ExpiryWindow == 0 {
-		c.ExpiryWindow = 5 * time.Minute
-	}
 	if c.Clock == nil {
 		c.Clock = clock.New()
 	}
+	c.Session = cmp.Or(c.Session, "default")
+	c.CheckInterval = cmp.Or(c.CheckInterval, time.Minute)
+	c.ExpiryWindow = cmp.Or(c.ExpiryWindow, 5*time.Minute)
 }
 
 // A Client holds one session and keeps it alive. It is safe for concurrent use.
@@ -159,9 +152,10 @@ type Client struct {
 // New returns a client for the session that the store holds, or for none yet,
 // and starts its refresher. It fails on a bad configuration and on a store that
 // cannot be read; it calls neither the issuer nor Login. A record that was read
-// but is damaged does not fail New: Token tells of it, and SignIn replaces it
-// and keeps the damaged bytes aside under the session's key + ".corrupt". ctx
-// serves New only. Close the client when it is not needed any more.
+// but is damaged does not fail New: Token tells of it, and SignIn or Login
+// replaces it and keeps the damaged bytes aside under the session's key +
+// ".corrupt". ctx serves New only. Close the client when it is not needed any
+// more.
 func New(ctx context.Context, cfg Config) (*Client, error) {
 	return newClient(ctx, cfg, mathrand.Float64)
 }
@@ -180,25 +174,13 @@ func newClient(ctx context.Context, cfg Config, random func() float64) (*Client,
 		return nil, err
 	}
 	c.board = newBoard(&c.cfg, c.session.known.Load())
-	loop := &refresher{
-		cfg: &c.cfg, clock: cfg.Clock, session: c.session, board: c.board,
-		sched:  schedule{cfg.CheckInterval, cfg.ExpiryWindow, cfg.WindowFraction},
-		owner:  rand.Text(),
-		random: random,
-		done:   make(chan struct{}),
-		wake:   make(chan struct{}, 1),
-		first:  wall(cfg.Clock).Add(time.Duration((1 - random()) * float64(cfg.CheckInterval))),
-	}
-	if g, ok := cfg.Issuer.(interface{ ReuseGrace() time.Duration }); ok {
-		loop.grace = g.ReuseGrace()
-	}
-	loop.ctx, loop.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	c.loop = loop
-	loop.sid, loop.trouble = c.session.known.Load().SID, err
-	loop.show()
-	next, _ := loop.nextLook()
+	c.loop = newRefresher(&c.cfg, c.session, c.board, random)
+	c.loop.ctx, c.loop.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	c.loop.trouble = err
+	c.loop.show()
+	next, _ := c.loop.nextLook()
 	c.board.plan(next)
-	go loop.run()
+	go c.loop.run()
 	return c, nil
 }
 

@@ -2,6 +2,7 @@ package evertoken
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -53,6 +54,26 @@ type refresher struct {
 	held     *flight.Right // nil: none; kept over rounds only while known is not saved
 	trouble  error         // what the store failed at last; nil: it did not
 	warned   bool          // of a lifetime within the window
+}
+
+// newRefresher returns a loop that has neither its context yet nor begun. Its
+// first check comes at a random point of the first interval, so that a fleet which
+// is started together spreads.
+func newRefresher(cfg *Config, s *session, b *board, random func() float64) *refresher {
+	r := &refresher{
+		cfg: cfg, clock: cfg.Clock, session: s, board: b,
+		sched:  schedule{cfg.CheckInterval, cfg.ExpiryWindow, cfg.WindowFraction},
+		owner:  rand.Text(),
+		random: random,
+		done:   make(chan struct{}),
+		wake:   make(chan struct{}, 1),
+		first:  wall(cfg.Clock).Add(time.Duration((1 - random()) * float64(cfg.CheckInterval))),
+		sid:    s.known.Load().SID,
+	}
+	if g, ok := cfg.Issuer.(interface{ ReuseGrace() time.Duration }); ok && g.ReuseGrace() > leastGrace {
+		r.grace = g.ReuseGrace()
+	}
+	return r
 }
 
 // A hold keeps the loop from the next attempt.
@@ -289,7 +310,7 @@ func (r *refresher) renewable(s *snapshot) bool {
 // abandoned says that somebody else left an attempt open that can be made again
 // while the issuer's grace lasts.
 func (r *refresher) abandoned(s *snapshot, now time.Time) bool {
-	return r.foreign(s) && r.noteAge(s, now) < r.grace-time.Second && r.sched.due(now, s.life)
+	return r.foreign(s) && r.noteAge(s, now) < r.grace-leastGrace && r.sched.due(now, s.life)
 }
 
 // holding returns why an attempt has to wait, if it has to.

@@ -54,27 +54,25 @@ func (r *refresher) attempt(cause string) error {
 	if err := r.acquire(before, cause); err != nil {
 		return r.blocked(cause, err)
 	}
-	if err := r.read(); err != nil && !r.mayDoWithout(err) {
+	err := r.read()
+	s := r.session.known.Load()
+	damaged := errors.Is(err, storage.ErrCorrupt) && r.mayLogin() && !s.alive(wall(r.clock))
+	if err != nil && !damaged && !r.mayDoWithout(err) {
 		return r.blocked(cause, err)
 	}
-	s := r.session.known.Load()
 	switch {
 	case r.overtaken(before, s):
 		return s.err
 	case !s.active() && !r.mayLogin():
 		return s.err
-	case !s.active():
+	case !s.active(), damaged: // what memory holds may have been spent by others since
 		cause = causeSignIn
 	case cause == causeSignIn:
 		cause = causeExpired
 	}
-	if s.active() && s.Tokens.RefreshToken != "" {
+	if cause != causeSignIn && s.Tokens.RefreshToken != "" {
 		noted, err := r.announce(s, cause)
-		if k := r.session.known.Load(); errors.Is(err, errChanged) && r.overtaken(s, k) {
-			r.hold = hold{}
-			return k.err
-		}
-		if err != nil {
+		if noted == nil {
 			return err
 		}
 		s = noted
@@ -142,7 +140,8 @@ func (r *refresher) mayDoWithout(err error) bool {
 }
 
 // announce writes the note, after giving somebody else's open one its time. It
-// returns the session with it, or without where it is sent all the same.
+// returns the session with it, or without where it is sent all the same; nil ends
+// the attempt, without an error if somebody else was quicker.
 func (r *refresher) announce(s *snapshot, cause string) (*snapshot, error) {
 	now := wall(r.clock)
 	if r.foreign(s) {
@@ -154,9 +153,13 @@ func (r *refresher) announce(s *snapshot, cause string) (*snapshot, error) {
 	}
 	noted := s.with(s.Announced(r.owner, cause, now))
 	err := r.session.do(r.ctx, func(ctx context.Context) error { return r.session.swap(ctx, s, noted) })
+	k := r.session.known.Load()
 	switch {
 	case err == nil:
 		return noted, nil
+	case errors.Is(err, errChanged) && r.overtaken(s, k):
+		r.hold = hold{}
+		return nil, k.err
 	case errors.Is(err, errChanged):
 		r.hold = hold{now, err, true}
 		return nil, err
@@ -270,12 +273,7 @@ func (r *refresher) failed(s *snapshot, cause string, beside Token, err error) e
 			f.verdicts = r.verdicts
 		}
 	case beside.RefreshToken != "" && beside.RefreshToken != s.Tokens.RefreshToken:
-		t := s.Tokens
-		t.RefreshToken = beside.RefreshToken
-		if beside.Extra != nil {
-			t.Extra = beside.Extra
-		}
-		r.save(s, s.with(s.Next(t, s.Cause)))
+		r.save(s, s.with(s.Next(replaced(s.Tokens, beside), s.Cause)))
 	case known.Outcome == Rejected:
 		return r.rejected(s, cause, err)
 	default:
@@ -292,6 +290,15 @@ func (r *refresher) failed(s *snapshot, cause string, beside Token, err error) e
 		until = latest(until, r.loginAt)
 	}
 	return r.wait(until, err, Event{Reason: cause, Outcome: known.Outcome})
+}
+
+// replaced is t with what came beside an error.
+func replaced(t record.Tokens, beside Token) record.Tokens {
+	t.RefreshToken = beside.RefreshToken
+	if beside.Extra != nil {
+		t.Extra = beside.Extra
+	}
+	return t
 }
 
 // judged makes sure that an error has an outcome.

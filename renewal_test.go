@@ -541,6 +541,10 @@ func TestPollsRenewNothing(t *testing.T) {
 		wantNext(t, w, 2*time.Minute)
 		w.pass(4*time.Minute, time.Minute)
 		wantNext(t, w, 5*time.Minute+6*time.Second+1)
+		w.cfg.Issuer = graceIssuer{w.issuer, time.Second} // too short to be of use
+		w.restart()
+		w.pass(time.Second, time.Second)
+		wantNext(t, w, 6*time.Minute)
 	})
 }
 
@@ -1237,4 +1241,71 @@ func TestUnsavedPairIsSavedSoon(t *testing.T) {
 		w.pass(saveAgain, saveAgain)
 		w.wantToken("access-2")
 	})
+}
+
+// A Login over a damaged record is saved once the store takes it.
+func TestLoginOverADamagedRecordThatCannotBeSaved(t *testing.T) {
+	s := newHookedStore()
+	inWorldWithLogin(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world, logins *atomic.Int32) {
+		if err := w.client.SignOut(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Save(t.Context(), "default", []byte("junk"), ""); err != nil {
+			t.Fatal(err)
+		}
+		s.breaks("save")
+		before := logins.Load()
+		w.restart()
+		w.pass(time.Minute, time.Second)
+		s.meet(nil)
+		w.pass(time.Minute, time.Second)
+		if s := w.client.Status(); s.PersistPending || s.State != SignedIn || logins.Load() != before+1 {
+			t.Fatalf("status %+v after %d logins", s, logins.Load()-before)
+		}
+		if item, err := s.Load(t.Context(), "default.corrupt"); err != nil || string(item.Data) != "junk" {
+			t.Errorf("kept aside %q, %v", item.Data, err)
+		}
+		w.stored()
+	})
+}
+
+// A record that is damaged while the client runs is replaced by a Login once the
+// token in memory has ended; without a Login it is left for a person to see.
+func TestRecordDamagedMeanwhile(t *testing.T) {
+	for _, login := range []bool{true, false} {
+		s := newHookedStore()
+		inWorldWithLogin(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world, logins *atomic.Int32) {
+			if !login {
+				w.cfg.Login = nil
+			}
+			w.restart()
+			w.signIn()
+			item, err := s.Load(t.Context(), "default")
+			if err == nil {
+				_, err = s.Save(t.Context(), "default", []byte("junk"), item.Version)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := w.issuer.mint().AccessToken
+			w.pass(59*time.Minute+30*time.Second, time.Second)
+			if logins.Load() > 1 || w.issuer.calls() != 0 {
+				t.Fatalf("%d logins and %d refreshes while the token lives", logins.Load(), w.issuer.calls())
+			}
+			w.pass(2*time.Minute, time.Second)
+			if !login {
+				if _, err := w.client.Token(t.Context()); !errors.Is(err, storage.ErrCorrupt) {
+					t.Errorf("Token = %v", err)
+				}
+				return
+			}
+			if got := w.stored().Tokens.AccessToken; got <= before {
+				t.Errorf("stored %s", got)
+			}
+			if aside, err := s.Load(t.Context(), "default.corrupt"); err != nil || string(aside.Data) != "junk" {
+				t.Errorf("kept aside %q, %v", aside.Data, err)
+			}
+			w.wantCalls(0)
+		})
+	}
 }

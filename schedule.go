@@ -12,6 +12,7 @@ const (
 	backoffMost  = time.Minute
 	verdictPause = 5 * time.Minute // after an answer that only a person can change
 	longestPause = time.Hour
+	leastGrace   = time.Second       // what of an issuer's grace a request may need on its way; one that is no longer is none
 	noteSettles  = 3 * time.Second   // somebody else's open note is looked at again after this
 	noteForced   = 120 * time.Second // and is waited for no longer than this when servers refuse the token
 )
@@ -165,7 +166,7 @@ func (f failure) retryAt(now time.Time, l life, random float64) time.Time {
 // the issuer's grace that is now. Else the other one is given until the access
 // token is about to end, or for a while if servers refuse that.
 func settledAt(now, seen time.Time, age, grace time.Duration, l life, refused bool) time.Time {
-	if age < grace-time.Second {
+	if age < grace-leastGrace {
 		return now
 	}
 	until := now

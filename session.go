@@ -263,9 +263,14 @@ func (s *session) load(ctx context.Context) error {
 	case errors.Is(err, storage.ErrNotFound):
 		s.vanish()
 		return nil
-	case errors.Is(err, storage.ErrCorrupt) && !s.known.Load().exists():
+	case errors.Is(err, storage.ErrCorrupt):
 		s.version, s.damaged = item.Version, item.Data
-		s.forget(err)
+		if !s.saved.Load() {
+			return nil // known is the newest there is, and replaces it
+		}
+		if !s.known.Load().exists() {
+			s.forget(err)
+		}
 		return err
 	case err != nil:
 		return err
