@@ -53,6 +53,7 @@ type refresher struct {
 	loginAt  time.Time     // Login is not called before
 	held     *flight.Right // nil: none; kept over rounds only while known is not saved
 	trouble  error         // what the store failed at last; nil: it did not
+	brought  bool          // somebody else has brought a token since the last check
 	warned   bool          // of a lifetime within the window
 }
 
@@ -175,17 +176,18 @@ func (r *refresher) step(ctx context.Context, f func(context.Context) error) err
 	return flight.Within(ctx, r.clock, storeTimeout, func(ctx context.Context) error { return r.session.do(ctx, f) })
 }
 
-// round is one look: read the record, then renew if there is a cause. A token
-// that somebody else has just brought is none until the next look: else every
-// process would renew one that is always due. The state is published before
-// those who wish for it wake.
+// round is one look: read the record, then renew if there is a cause. The state
+// is published before those who wish for it wake.
 func (r *refresher) round(w *wish, check bool) {
 	if r.held != nil {
 		_ = flight.Within(r.ctx, r.clock, storeTimeout, r.held.Extend)
 	}
 	before := r.session.known.Load()
 	err := r.read()
-	if cause := r.cause(w, check && !r.overtaken(before, r.session.known.Load())); cause != "" {
+	r.brought = r.brought || r.overtaken(before, r.session.known.Load())
+	cause := r.cause(w, check)
+	r.brought = r.brought && !check
+	if cause != "" {
 		if err = r.holding(cause); err == nil {
 			err = r.renew(cause)
 		}
@@ -242,7 +244,9 @@ func (r *refresher) troubled(what string, err error) {
 }
 
 // cause says why a renewal is to be made now; empty for none. It speaks of the
-// newest known token, which is not the served one while it cannot be saved.
+// newest known token, which is not the served one while it cannot be saved. One
+// that somebody else has just brought is left alone by the next check: else every
+// process would renew tokens that live no longer than the window.
 func (r *refresher) cause(w *wish, check bool) string {
 	s, now := r.session.known.Load(), wall(r.clock)
 	switch {
@@ -254,7 +258,7 @@ func (r *refresher) cause(w *wish, check bool) string {
 		return causeExpired
 	case w != nil && w.about != nil && w.about.sameToken(s):
 		return w.cause
-	case check && r.renewable(s) && r.sched.due(now, s.life), r.abandoned(s, now):
+	case check && !r.brought && r.renewable(s) && r.sched.due(now, s.life), r.abandoned(s, now):
 		return causeDue
 	}
 	return ""
