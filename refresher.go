@@ -53,6 +53,7 @@ type refresher struct {
 	loginAt  time.Time     // Login is not called before
 	held     *flight.Right // nil: none; kept over rounds only while known is not saved
 	trouble  error         // what the store failed at last; nil: it did not
+	brought  bool          // somebody else has brought a token since the last check
 	warned   bool          // of a lifetime within the window
 }
 
@@ -221,8 +222,10 @@ func (r *refresher) round(w *wish, check bool) {
 	}
 	before := r.session.known.Load()
 	err := r.read()
-	adopted := r.overtaken(before, r.session.known.Load()) // each process would renew anew what another just has
-	if cause := r.cause(w, check && !adopted); cause != "" {
+	r.brought = r.brought || r.overtaken(before, r.session.known.Load())
+	cause := r.cause(w, check)
+	r.brought = r.brought && !check
+	if cause != "" {
 		if err = r.holding(cause); err == nil {
 			err = r.renew(cause)
 		}
@@ -279,7 +282,9 @@ func (r *refresher) troubled(what string, err error) {
 }
 
 // cause says why a renewal is to be made now; empty for none. It speaks of the
-// newest known token, which is not the served one while it cannot be saved.
+// newest known token, which is not the served one while it cannot be saved. One
+// that somebody else has just brought is left alone by the next check: else every
+// process would renew tokens that live no longer than the window.
 func (r *refresher) cause(w *wish, check bool) string {
 	s, now := r.session.known.Load(), wall(r.clock)
 	switch {
@@ -291,7 +296,7 @@ func (r *refresher) cause(w *wish, check bool) string {
 		return causeExpired
 	case w != nil && w.about != nil && w.about.sameToken(s):
 		return w.cause
-	case check && r.renewable(s) && r.sched.due(now, s.life), r.abandoned(s, now):
+	case check && !r.brought && r.renewable(s) && r.sched.due(now, s.life), r.abandoned(s, now):
 		return causeDue
 	}
 	return ""
