@@ -670,12 +670,10 @@ func TestSignInBetweenLoadAndNote(t *testing.T) {
 	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
 		w.signIn()
 		proceed := make(chan struct{})
-		loads := 0
+		var loads atomic.Int32
 		s.meet(func(_ context.Context, step, _ string) error {
-			if step == "loaded" {
-				if loads++; loads == 2 {
-					<-proceed
-				}
+			if step == "loaded" && loads.Add(1) == 2 {
+				<-proceed
 			}
 			return nil
 		})
