@@ -272,7 +272,8 @@ func (c *Client) replace(ctx context.Context, refused *snapshot) *snapshot {
 }
 
 // SignIn begins a session with t, in place of any other. It is saved before it
-// is used: if the store fails, nothing has changed.
+// is used: if the store fails, nothing has changed. Who waits for a token of the
+// session before gets this one.
 func (c *Client) SignIn(ctx context.Context, t Token) error {
 	if t.AccessToken == "" && t.RefreshToken == "" {
 		return errors.New("evertoken: sign in: the token has neither AccessToken nor RefreshToken")
@@ -335,7 +336,7 @@ func (c *Client) SignOut(ctx context.Context) error {
 
 // Refresh renews the token now. While a failed attempt is being waited out it
 // returns that attempt's error: to send again earlier could cost the session.
-// ctx bounds the wait, not the exchange.
+// The others are those of Token. ctx bounds the wait, not the exchange.
 func (c *Client) Refresh(ctx context.Context) error {
 	s := c.session.served.Load()
 	if err := c.hopeless(s); err != nil {
