@@ -30,12 +30,14 @@ type checker struct {
 	open       map[*attempt]struct{}
 	sends      map[string][]time.Time // by process, those of the last hour
 	trouble    time.Time              // when the last fault is over
+	session    string                 // the sid of what is stored; empty: nothing, or it is over
 	rolled     time.Time              // when the store was rolled back last
 	clocks     time.Time              // when a clock was set last
 	keys       time.Time              // when the issuer refused all access tokens last
 
 	renewals     int
 	requests     int
+	unserved     int // requests that got no token
 	calmRequests int // of those, the ones that nothing could excuse
 	overlaps     int
 	lost         tally
@@ -62,6 +64,9 @@ func (c *checker) violate(format string, args ...any) {
 }
 
 func (c *checker) violateLocked(format string, args ...any) {
+	if c.w.rival != nil {
+		return // peers have made no promises
+	}
 	v := fmt.Sprintf(format, args...)
 	c.w.trace.add("CHECK", "VIOLATION: %s", v)
 	if len(c.violations) == 0 {
@@ -119,6 +124,7 @@ func (c *checker) sent(l *link, secret string, renewal bool) *attempt {
 	c.w.trace.add(l.p.slot, "sends %v %s", a.token, l.fate)
 	c.checkNote(a, secret)
 	c.checkSpent(a)
+	c.checkRight(a)
 	c.checkOverlap(a, holder)
 	c.checkSilence(a)
 	c.checkRate(a)
@@ -154,6 +160,18 @@ func (c *checker) checkSpent(a *attempt) {
 	c.violateLocked("%s sends %v again, although a token that came of it was stored %v ago", a.p.slot, a.token, time.Since(saved))
 }
 
+// checkRight: where there are leases, nobody sends after theirs has lapsed.
+func (c *checker) checkRight(a *attempt) {
+	late := a.at.Sub(a.p.mayUntil)
+	if c.w.kind != leases || late < 0 || a.link.slept {
+		return // who froze in the act of sending could not know
+	}
+	if c.w.rates[hostClock] > 0 && c.w.rates[suspend] > 0 {
+		return // nor who has two clocks that are both wrong
+	}
+	c.violateLocked("%s sends %v; its lease has lapsed %v ago", a.p.slot, a.token, late)
+}
+
 // checkOverlap: while one exchange of a session is under way nobody begins
 // another, unless the first one's lease is gone.
 func (c *checker) checkOverlap(a *attempt, holder *process) {
@@ -174,8 +192,8 @@ func (c *checker) checkOverlap(a *attempt, holder *process) {
 func (c *checker) checkSilence(a *attempt) {
 	t := a.token
 	left := t.born.Add(c.w.lifetime).Sub(a.at)
-	if left <= 35*time.Second+t.trip || c.w.skewed() || !t.whole {
-		return
+	if left <= 35*time.Second+t.trip || c.w.skewed() || !t.whole || !c.w.rotate {
+		return // without rotation sending again costs nothing
 	}
 	unproven := 0
 	for _, b := range t.sends {
@@ -184,6 +202,9 @@ func (c *checker) checkSilence(a *attempt) {
 		}
 		if b.unproven {
 			unproven++
+		}
+		if (b.unproven || b.killed) && b.p != a.p && b.noted.Before(a.noted) && !a.link.slept && c.w.grace == 0 && c.w.rates[keyChange] == 0 {
+			c.violateLocked("%s sends %v, although %s has left an attempt open and the access token lives for another %v", a.p.slot, t, b.p.name, left)
 		}
 	}
 	if unproven > 1 && !c.w.graceKnown && c.w.rates[keyChange] == 0 {
@@ -207,7 +228,7 @@ func (c *checker) checkRate(a *attempt) {
 // checkEarly: nothing is renewed before its time, unless somebody asked for it.
 func (c *checker) checkEarly(a *attempt) {
 	t, w := a.token, c.w
-	if w.skewed() || w.rates[keyChange]+w.rates[asked]+w.rates[revocation] > 0 || w.calm.Load() || !t.whole || t.family.ended != "" || t.family.lost {
+	if w.skewed() || w.rates[keyChange]+w.rates[asked]+w.rates[revocation] > 0 || w.calm.Load() || !t.whole || !w.rotate || t.family.ended != "" || t.family.lost {
 		return
 	}
 	window := w.window
@@ -284,6 +305,16 @@ func (c *checker) refused(a *attempt) {
 	cause := c.cause(a)
 	c.lost[cause]++
 	c.w.trace.add("issuer", "session %d is lost: %s", f.n, cause)
+}
+
+// abandoned is told that a peer throws a session away that the issuer still honours.
+func (c *checker) abandoned(secret string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.tokens[secret]; t != nil && !t.family.lost && t.family.ended == "" {
+		t.family.lost = true
+		c.lost["given up"]++
+	}
 }
 
 // cause says of what a session died whose spent token came back. All causes but
@@ -382,6 +413,10 @@ func (c *checker) hungUp(l *link) {
 	}
 	a.gaveUp, a.unproven = true, true
 	c.w.trace.add(a.p.slot, "gives up on %v", a.token)
+	const longest, moment = 3*time.Minute + 10*time.Second, 4500 * time.Millisecond
+	if a.renewal && a.p.justWoke(moment, a.at.Add(longest)) && !a.link.slept {
+		c.violateLocked("%s gives up on %v as soon as it wakes, without looking what has come", a.p.slot, a.token)
+	}
 	if a.p.stoodStill(a.noted) {
 		return // its time was up before it could send
 	}
@@ -394,7 +429,7 @@ func (c *checker) hungUp(l *link) {
 // access token ends, but no less than a minute and no more than three.
 func (c *checker) patience(a *attempt) time.Duration {
 	const least, most, slack = time.Minute, 3 * time.Minute, 5 * time.Second
-	if c.w.skewed() || !a.token.whole {
+	if c.w.skewed() || !a.token.whole || !c.w.rotate {
 		return least - slack
 	}
 	left := a.token.born.Add(c.w.lifetime - a.token.trip).Sub(a.noted)
@@ -412,11 +447,35 @@ func (c *checker) died(p *process) {
 	}
 }
 
+// leased is told until when a process has the lease now, and looked that it has
+// read the record: both under the store's lock.
+func (c *checker) leased(p *process, until time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.mayUntil = until
+}
+
+func (c *checker) looked(p *process) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p.seen, p.seenAt = c.session, time.Now()
+}
+
+// stored notes what the store holds.
+func (c *checker) stored(r stored) {
+	c.session = r.SID
+	if r.Over {
+		c.session = ""
+	}
+}
+
 // saved is told of each record that is stored, under the store's lock.
 func (c *checker) saved(p *process, before, after []byte) {
 	old, r := c.read(before), c.read(after)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.stored(r)
+	p.seen, p.seenAt = c.session, time.Now()
 	if r.before(old) {
 		c.violateLocked("%s replaces gen %d att %d by the older gen %d att %d", p.slot, old.Gen, old.Att, r.Gen, r.Att)
 	}
@@ -450,6 +509,7 @@ func (c *checker) deleted(p *process, data []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.w.trace.add(p.slot, "deletes the record, gen %d att %d", r.Gen, r.Att)
+	c.stored(stored{})
 	if !p.signsOut {
 		c.violateLocked("%s deletes the record; nobody has signed out there", p.slot)
 	}
@@ -460,6 +520,7 @@ func (c *checker) rolledBack(data []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.rolled = time.Now()
+	c.stored(r)
 	c.w.trace.add("store", "is back at gen %d att %d", r.Gen, r.Att)
 }
 
@@ -538,6 +599,20 @@ func (c *checker) disturbed(until time.Time) {
 // have to wait: the longest attempt, then a window in which to renew.
 func (c *checker) aftermath() time.Duration { return 10*time.Minute + c.w.window + 2*c.w.interval }
 
+// healthy says that there is a session, in the store and at the issuer, and counts.
+func (c *checker) healthy() bool {
+	data, _ := c.w.store.record()
+	r := c.read(data)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.tokens[r.Tokens.Refresh]
+	if c.session == "" || t == nil || t.family.ended != "" || t.family.lost {
+		return false
+	}
+	c.calmRequests++
+	return true
+}
+
 // quiet says that nothing has gone wrong anywhere for so long that there is no
 // excuse for a token that is not there.
 func (c *checker) quiet(now time.Time) bool {
@@ -551,15 +626,35 @@ func (c *checker) quiet(now time.Time) bool {
 // is not refused.
 func (c *checker) served(p *process, since time.Time, status int, err error) {
 	now := time.Now()
-	if !c.quiet(now) || c.signedOut(err) || p.isDead() || p.closed.Load() {
+	if err != nil {
+		c.mu.Lock()
+		c.unserved++
+		c.mu.Unlock()
+	}
+	if c.signedOut(err) {
+		c.checkSignedOut(p, now)
 		return
 	}
-	c.mu.Lock()
-	c.calmRequests++
-	c.mu.Unlock()
+	if !c.quiet(now) || p.isDead() || p.closed.Load() {
+		return
+	}
+	if !c.healthy() {
+		return
+	}
 	if waited := now.Sub(since); err != nil || status != http.StatusOK || waited > time.Second {
 		c.violate("%s: a request is answered %d, %v after %v, although nothing was wrong for long", p.slot, status, err, waited)
 	}
+}
+
+// checkSignedOut: a program that has found a session in the store is not told
+// that it is signed out while that is there.
+func (c *checker) checkSignedOut(p *process, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.seen == "" || p.leftOut || p.seen != c.session || now.Sub(p.seenAt) < time.Second || p.stoodStill(p.seenAt) || p.isDead() {
+		return
+	}
+	c.violateLocked("%s is told that it is signed out, although it found a session in the store %v ago", p.slot, now.Sub(p.seenAt))
 }
 
 // told is told of events.
@@ -582,7 +677,7 @@ func (c *checker) signingIn(p *process) {
 func (c *checker) signingOut(p *process) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p.signsOut, p.leftOut = true, true
+	p.signsOut, p.leftOut, p.seen = true, true, ""
 }
 
 func (c *checker) loggingIn(p *process) {

@@ -23,6 +23,7 @@ type host struct {
 	lost   time.Duration // for how long the monotonic clock has stood still
 	frozen *freeze       // nil: it runs
 	woke   time.Time     // when it was frozen last, the end
+	slept  time.Time     // and the beginning, if its monotonic clock went on; zero: it did not
 }
 
 // A freeze is a time in which a process does not run. In a deep one the machine
@@ -58,6 +59,14 @@ func (h *host) stoodStill(t time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.frozen != nil || h.woke.After(t)
+}
+
+// justWoke says that the process has woken less than d ago from a freeze that
+// lasted from before t until after, and that it could measure.
+func (h *host) justWoke(d time.Duration, t time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.frozen == nil && !h.slept.IsZero() && h.slept.Before(t) && h.woke.After(t) && time.Since(h.woke) < d
 }
 
 func (h *host) nowLocked() time.Time {
@@ -173,8 +182,10 @@ func (h *host) thaw() {
 	if f == nil {
 		return
 	}
+	h.slept = f.since
 	if f.deep {
 		h.lost += time.Since(f.since)
+		h.slept = time.Time{}
 	}
 	h.frozen, h.woke = nil, time.Now()
 	close(f.thawed)

@@ -25,7 +25,7 @@ type process struct {
 	data     *dice  // of steps with the record
 	right    *dice  // of steps with the lease
 	logins   *dice
-	client   *evertoken.Client
+	client   client
 	stop     chan struct{} // closed when it is to end by itself; world.mu guards that, and stopping
 	stopping bool
 	closed   atomic.Bool
@@ -42,6 +42,9 @@ type process struct {
 	signsIn      bool      // somebody has signed in here, or Login has
 	signsOut     bool      // somebody has signed out here
 	leftOut      bool      // it has not signed in since it signed out
+	mayUntil     time.Time // until when it has the lease, as far as it can know
+	seen         string    // the session that it found in the store last; empty: none
+	seenAt       time.Time // when
 }
 
 // start is a process's beginning. It fails where evertoken.New does, and then
@@ -53,8 +56,26 @@ func (w *world) start(slot int, life int) (*process, error) {
 		dice: newDice(w.seed, name), data: newDice(w.seed, name+" data"), right: newDice(w.seed, name+" right"), logins: newDice(w.seed, name+" logins"),
 		stop: make(chan struct{}), conns: make(map[*conn]struct{}),
 	}
+	var err error
+	issuer := p.issuer(&http.Transport{DialTLSContext: p.dial, DialContext: p.dial})
+	if w.rival != nil {
+		p.client, err = newPeer(w.ctx, p, issuer)
+	} else {
+		p.client, err = newClient(w.ctx, p.config(issuer), p.dice.float)
+	}
+	if err != nil {
+		p.die()
+		w.store.left(p)
+		return nil, err
+	}
+	return p, nil
+}
+
+// config is what the program asks of evertoken.
+func (p *process) config(issuer evertoken.Issuer) evertoken.Config {
+	w := p.w
 	cfg := evertoken.Config{
-		Issuer:         p.issuer(&http.Transport{DialTLSContext: p.dial, DialContext: p.dial}),
+		Issuer:         issuer,
 		Origins:        []string{baseURL},
 		Store:          w.store.open(p),
 		Session:        sessionKey,
@@ -69,14 +90,7 @@ func (w *world) start(slot int, life int) (*process, error) {
 	if w.login {
 		cfg.Login = p.login
 	}
-	client, err := newClient(w.ctx, cfg, p.dice.float)
-	if err != nil {
-		p.die()
-		w.store.left(p)
-		return nil, err
-	}
-	p.client = client
-	return p, nil
+	return cfg
 }
 
 // die is the end of a process that is not asked: from now on nothing it does

@@ -12,8 +12,10 @@ type Result struct {
 	Trace      []string // its last lines, of one world with violations
 	Worlds     int
 	Virtual    time.Duration // that went by in the worlds
+	Storm      time.Duration // of that, with faults
 	Renewals   int
 	Requests   int   // of programs, with a token
+	Failed     int   // that got none in a minute
 	Calm       int   // requests that nothing could excuse from being served at once
 	Overlaps   int   // exchanges that began across a lapsed lease
 	Faults     tally // by kind
@@ -28,8 +30,8 @@ func newResult() Result { return Result{Faults: tally{}, Lost: tally{}, Ended: t
 func (w *world) result(virtual time.Duration) Result {
 	c := w.check
 	r := Result{
-		Violations: c.violations, Worlds: 1, Virtual: virtual,
-		Renewals: c.renewals, Requests: c.requests, Calm: c.calmRequests, Overlaps: c.overlaps,
+		Violations: c.violations, Worlds: 1, Virtual: virtual, Storm: w.length,
+		Renewals: c.renewals, Requests: c.requests, Failed: c.unserved, Calm: c.calmRequests, Overlaps: c.overlaps,
 		Faults: w.faults, Lost: c.lost, Ended: c.ends, Digest: w.trace.digest,
 	}
 	if len(r.Violations) > 0 {
@@ -41,8 +43,10 @@ func (w *world) result(virtual time.Duration) Result {
 func (r *Result) add(o Result) {
 	r.Worlds += o.Worlds
 	r.Virtual += o.Virtual
+	r.Storm += o.Storm
 	r.Renewals += o.Renewals
 	r.Requests += o.Requests
+	r.Failed += o.Failed
 	r.Calm += o.Calm
 	r.Overlaps += o.Overlaps
 	r.Faults.add(o.Faults)
@@ -50,13 +54,13 @@ func (r *Result) add(o Result) {
 	r.Ended.add(o.Ended)
 }
 
-func (r Result) years() float64 { return r.Virtual.Hours() / 24 / 365 }
+func years(d time.Duration) float64 { return d.Hours() / 24 / 365 }
 
 // String is the report.
 func (r Result) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d worlds, %.2f virtual years, %d renewals, %d requests (%d that nothing could excuse), %d overlaps across a lapsed lease\n",
-		r.Worlds, r.years(), r.Renewals, r.Requests, r.Calm, r.Overlaps)
+		r.Worlds, years(r.Virtual), r.Renewals, r.Requests, r.Calm, r.Overlaps)
 	for _, part := range []struct {
 		title  string
 		counts tally

@@ -10,16 +10,17 @@ import (
 
 var (
 	seed     = flag.Uint64("seed", 0, "the seed that TestReplay runs, or the first of TestSimulate and TestTwice")
-	seeds    = flag.Uint64("seeds", 1, "how many worlds TestTwice runs twice, or TestSimulate at most if -duration is zero")
+	seeds    = flag.Uint64("seeds", 0, "how many worlds TestTwice runs twice, and TestSimulate at least")
+	compare  = flag.Uint64("compare", 0, "in how many worlds TestCompare compares evertoken with others")
 	duration = flag.Duration("duration", 0, "for how long TestSimulate runs new seeds")
 )
 
-// live lives through the world of one seed, in a bubble of its own.
-func live(t *testing.T, seed uint64, echo func(string)) (r Result) {
+// live lives through one world, in a bubble of its own.
+func live(t *testing.T, s scenario, rival *policy, echo func(string)) (r Result) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		w, err := newWorld(t.Context(), newScenario(seed), echo)
+		w, err := newWorld(t.Context(), s, rival, echo)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,7 +34,7 @@ func live(t *testing.T, seed uint64, echo func(string)) (r Result) {
 // last of its trace is shown, and how to see all of it.
 func run(t *testing.T, seed uint64) Result {
 	t.Helper()
-	r := live(t, seed, nil)
+	r := live(t, newScenario(seed), nil, nil)
 	if len(r.Violations) > 0 {
 		t.Errorf("seed %d: %s\n%s\nreplay: go test ./internal/sim -run Replay -seed %d -v",
 			seed, strings.Join(r.Violations, "\n"), strings.Join(r.Trace[max(0, len(r.Trace)-60):], "\n"), seed)
@@ -52,7 +53,7 @@ func TestSeeds(t *testing.T) {
 // out the same.
 func TestTwice(t *testing.T) {
 	first := max(*seed, 2) // in the first one goroutines of a frozen process meet at one instant
-	for s := first; s < first+*seeds; s++ {
+	for s := first; s < first+max(*seeds, 1); s++ {
 		if a, b := run(t, s), run(t, s); a.Digest != b.Digest {
 			t.Errorf("seed %d was lived through in two ways: %x, %x", s, a.Digest, b.Digest)
 		}
@@ -64,17 +65,39 @@ func TestReplay(t *testing.T) {
 	if *seed == 0 {
 		return // there is nothing to show
 	}
-	r := live(t, *seed, func(line string) { t.Log(line) })
+	r := live(t, newScenario(*seed), nil, func(line string) { t.Log(line) })
 	for _, v := range r.Violations {
 		t.Error(v)
 	}
 	t.Log(r)
 }
 
+// TestCompare lives through the same worlds with evertoken and with what others
+// do, and prints what it costs.
+func TestCompare(t *testing.T) {
+	rivals := []*policy{nil}
+	for _, p := range policies() {
+		rivals = append(rivals, &p)
+	}
+	for _, rival := range rivals[:len(rivals)*int(min(*compare, 1))] {
+		total := newResult()
+		for s := range *compare {
+			total.add(live(t, newScenario(*seed+s).networkOnly(), rival, nil))
+		}
+		name := "evertoken"
+		if rival != nil {
+			name = rival.name
+		}
+		lost := float64(total.Lost.sum())
+		t.Logf("| %s | %.0f | %.1f | %d of %d |", name, 1000*lost/years(total.Storm), 1000*lost/float64(total.Renewals), total.Failed, total.Requests+total.Failed)
+		t.Log(total)
+	}
+}
+
 // TestSimulate runs new worlds for as long as it is told, and reports.
 func TestSimulate(t *testing.T) {
 	total := newResult()
-	for begin, s := time.Now(), *seed; time.Since(begin) < *duration; s++ {
+	for begin, s := time.Now(), *seed; !t.Failed() && (time.Since(begin) < *duration || s-*seed < *seeds); s++ {
 		total.add(run(t, s))
 	}
 	t.Log(total)

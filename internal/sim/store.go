@@ -193,7 +193,11 @@ func (v *view) Load(ctx context.Context, key string) (item storage.Item, err err
 		v.s.mu.Lock()
 		defer v.s.mu.Unlock()
 		var ok bool
-		if item, ok = v.s.items[key]; !ok {
+		item, ok = v.s.items[key]
+		if key == sessionKey {
+			v.s.w.check.looked(v.p)
+		}
+		if !ok {
 			return storage.ErrNotFound
 		}
 		item.Data = bytes.Clone(item.Data)
@@ -302,6 +306,7 @@ func (l *lease) take() error {
 		return errTaken
 	}
 	s.lease, l.until = l, time.Now().Add(l.ttl)
+	s.w.check.leased(l.p, l.until)
 	return nil
 }
 
@@ -318,6 +323,7 @@ func (l *lease) Extend(ctx context.Context) error {
 			return errLease
 		}
 		l.until = time.Now().Add(l.ttl)
+		s.w.check.leased(l.p, l.until)
 		return nil
 	})
 }

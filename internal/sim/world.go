@@ -57,7 +57,12 @@ func newScenario(seed uint64) scenario {
 	if s.processes == 1 && d.chance(0.5) {
 		s.kind = plain
 	}
-	skew := pick(d, 0, 0, 5*time.Second, 5*time.Minute)
+	skew := pick(d, 0, 5*time.Second, 5*time.Minute)
+	if d.chance(0.5) { // with good clocks all around much more can be told for certain
+		skew = 0
+		delete(s.rates, hostClock)
+		delete(s.rates, issuerClock)
+	}
 	for range s.processes {
 		s.skews = append(s.skews, time.Duration((2*d.float()-1)*float64(skew)))
 	}
@@ -70,6 +75,17 @@ func newScenario(seed uint64) scenario {
 	}
 	const looks, renewals = 6_000, 400
 	s.length = min(looks*s.interval/time.Duration(s.processes), renewals*s.lifetime)
+	return s
+}
+
+// networkOnly is the same world with good machines, a good store and people who
+// stay signed in: what is lost there, the network and the issuer have cost.
+func (s scenario) networkOnly() scenario {
+	rates := make(map[fault]float64)
+	for _, f := range append(ways(), outage, brownout) {
+		rates[f] = s.rates[f]
+	}
+	s.rates = rates
 	return s
 }
 
@@ -100,6 +116,7 @@ func (s scenario) skewed() bool {
 // A world is one run of a scenario. It has to be made and run in a bubble.
 type world struct {
 	scenario
+	rival  *policy // what the processes run; nil: evertoken
 	ctx    context.Context
 	trace  *trace
 	check  *checker
@@ -127,9 +144,9 @@ type spell struct {
 	kind  fault
 }
 
-func newWorld(ctx context.Context, s scenario, echo func(string)) (*world, error) {
+func newWorld(ctx context.Context, s scenario, rival *policy, echo func(string)) (*world, error) {
 	w := &world{
-		scenario: s, ctx: ctx, trace: newTrace(echo), dice: newDice(s.seed, "world"), person: newDice(s.seed, "person"),
+		scenario: s, rival: rival, ctx: ctx, trace: newTrace(echo), dice: newDice(s.seed, "world"), person: newDice(s.seed, "person"),
 		stopped: make(chan struct{}), over: make(chan struct{}),
 		slots: make([]*process, s.processes), weather: make(map[fault]spell), faults: make(tally),
 	}
@@ -514,7 +531,7 @@ func (w *world) request(p *process, url string) {
 // settle ends all faults and gives everybody the time that the longest wait of
 // the design may take. Then all have to agree, and go on agreeing.
 func (w *world) settle() {
-	if w.check.failed() {
+	if w.check.failed() || w.rival != nil {
 		return
 	}
 	w.calm.Store(true)

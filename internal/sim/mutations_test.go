@@ -1,0 +1,117 @@
+package sim
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"go/parser"
+	gotoken "go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+var (
+	mutations = flag.Bool("mutations", false, "TestMutations breaks the product and looks whether that is found")
+	only      = flag.String("only", "", "which mutations, by a regular expression for the name")
+)
+
+// A mutation breaks one rule of the product, or one promise of the store. It is
+// found in the world of seed, and perhaps in others.
+type mutation struct {
+	name  string
+	seed  uint64 // 0: not known; -seeds are tried
+	edits []edit
+}
+
+// An edit replaces text that stands in a file exactly once.
+type edit struct{ file, old, new string }
+
+// TestMutations proves that the simulation can fail. With -mutations it builds
+// itself once for each mutation and runs the world in which that is found, which
+// takes some seconds each. Without, it makes sure that the table still fits the
+// product.
+func TestMutations(t *testing.T) {
+	root := filepath.Join("..", "..")
+	for _, m := range table() {
+		if !regexp.MustCompile(*only).MatchString(m.name) {
+			continue
+		}
+		dir := t.TempDir()
+		overlay := m.write(t, root, dir)
+		if *mutations {
+			binary := filepath.Join(dir, "sim.test")
+			build := exec.Command("go", "test", "-c", "-overlay", overlay, "-o", binary, ".")
+			if out, err := build.CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", m.name, err, out)
+				continue
+			}
+			m.hunt(t, binary)
+		}
+	}
+}
+
+// write makes the files that take the place of the product's, and returns what
+// tells the compiler so.
+func (m mutation) write(t *testing.T, root, dir string) string {
+	t.Helper()
+	replace := make(map[string]string)
+	for i, e := range m.edits {
+		path, err := filepath.Abs(filepath.Join(root, e.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		from, again := replace[path]
+		if !again {
+			from = path
+		}
+		data, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(data), e.old); n != 1 {
+			t.Errorf("%s: %s has this %d times, want once: %s", m.name, e.file, n, e.old)
+		}
+		broken := []byte(strings.Replace(string(data), e.old, e.new, 1))
+		if _, err := parser.ParseFile(gotoken.NewFileSet(), e.file, broken, 0); err != nil {
+			t.Errorf("%s: %v", m.name, err)
+		}
+		replace[path] = filepath.Join(dir, strconv.Itoa(i)+".go")
+		if err := os.WriteFile(replace[path], broken, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlay, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return overlay
+}
+
+var finding = regexp.MustCompile(`seed (\d+): (.*)`)
+
+// hunt runs worlds until one finds the mutation.
+func (m mutation) hunt(t *testing.T, binary string) {
+	t.Helper()
+	first, worlds := m.seed, uint64(1)
+	if m.seed == 0 {
+		first, worlds = 1, *seeds
+	}
+	out, err := exec.Command(binary, "-test.run", "Simulate", "-seed", fmt.Sprint(first), "-seeds", fmt.Sprint(worlds)).CombinedOutput()
+	switch found := finding.FindSubmatch(out); {
+	case err == nil:
+		t.Errorf("%-45s is not found", m.name)
+	case found == nil:
+		t.Errorf("%-45s ends in another way: %v\n%s", m.name, err, out)
+	default:
+		t.Logf("%-45s seed %4s: %s", m.name, found[1], found[2])
+	}
+}
