@@ -597,12 +597,13 @@ func TestClockThatIsSetBack(t *testing.T) {
 		if err := w.client.Refresh(t.Context()); err == nil {
 			t.Fatal("Refresh succeeded")
 		}
+		synctest.Wait() // the loop has planned its next look by the clock that is ahead
 		ahead.slept.Store(0)
 		w.pass(4*time.Minute, time.Second)
 		if err := w.client.Refresh(t.Context()); err == nil {
 			t.Fatal("the pause of five minutes was cut short")
 		}
-		w.pass(2*time.Minute, time.Second)
+		w.pass(3*time.Minute, time.Second) // the pause began anew with the first look since
 		if err := w.client.Refresh(t.Context()); err != nil {
 			t.Fatalf("Refresh = %v", err)
 		}
