@@ -24,8 +24,9 @@ type fleet struct {
 	crew   []*member
 
 	mu     sync.Mutex
-	missed bool  // somebody found the session over, and nobody has signed in since
-	fault  error // what ended the run early
+	missed bool          // somebody found the session over, and nobody has signed in since
+	fault  error         // what ended the run early
+	stall  time.Duration // the longest that this process itself did not run
 }
 
 // A member is the parent's view of one worker and of all its lives.
@@ -60,13 +61,19 @@ type summary struct {
 	Frozen     int            `json:"frozen"`
 	Traces     []string       `json:"traces,omitempty"`
 	LastErr    string         `json:"last_error,omitempty"`
+	Stall      time.Duration  `json:"machine_stalled"` // the longest time in which the machine ran nothing of us
 }
+
+// longStall is a third of the lease of a grace of three seconds: on a machine that
+// is busier than that, leases lapse by themselves.
+const longStall = 300 * time.Millisecond
 
 // verdict is an error if the client has lost what it could have kept.
 func (s summary) verdict(grace bool) error {
 	switch {
 	case s.Lost[noCause] > 0:
 		return fmt.Errorf("%d sessions were lost without a cause", s.Lost[noCause])
+	case s.Stall > longStall: // the rest says nothing about the client then
 	case grace && s.losses() > s.Lost[storeUnsaved]+s.Lost[bothUnsaved]:
 		return fmt.Errorf("%d sessions were lost although the server has a grace", s.losses())
 	case grace && s.Failed > s.Homeless+s.Cut: // without one, a lease outlives the patience of a request
@@ -149,7 +156,8 @@ func (f *fleet) run(ctx context.Context, draw func()) (summary, error) {
 
 // watch waits for the end, draws, and signs in again when the session is lost.
 func (f *fleet) watch(ctx context.Context, draw func()) {
-	tick := time.NewTicker(200 * time.Millisecond)
+	const pace = 200 * time.Millisecond
+	tick, last := time.NewTicker(pace), time.Now()
 	defer tick.Stop()
 	for {
 		select {
@@ -159,6 +167,8 @@ func (f *fleet) watch(ctx context.Context, draw func()) {
 		}
 		draw()
 		f.mu.Lock()
+		f.stall = max(f.stall, time.Since(last)-pace)
+		last = time.Now()
 		missed, fault := f.missed, f.fault
 		f.missed = false
 		f.mu.Unlock()
@@ -371,6 +381,9 @@ func (f *fleet) freeze(m *member, d time.Duration, stop <-chan struct{}) {
 func (f *fleet) summary() summary {
 	sum := f.server.ledger.summary()
 	sum.SpentTwice = f.server.Counts().SpentTwice
+	f.mu.Lock()
+	sum.Stall = f.stall
+	f.mu.Unlock()
 	for _, m := range f.crew {
 		m.mu.Lock()
 		r := m.past.plus(m.now)

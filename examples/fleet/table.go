@@ -84,6 +84,9 @@ func (t *table) summary(s summary) {
 		t.printf(", %d while the store was down", s.Cut)
 	}
 	t.printf("\n")
+	if s.Stall > longStall {
+		t.printf("       the machine stood still for %v; only losses without a cause count\n", s.Stall.Round(time.Millisecond))
+	}
 	if s.Killed+s.Frozen > 0 {
 		t.printf("%6d times a worker was killed, %d times frozen\n", s.Killed, s.Frozen)
 	}
