@@ -13,7 +13,7 @@ ZITADEL         = .tools/zitadel-oidc-$(ZITADEL_VERSION)/server
 NODE_MODULES    = interop/oidc-provider/node_modules/.package-lock.json
 INTEROP         = .tools/interop
 
-.PHONY: test lint fuzz cover torture bench interop
+.PHONY: test lint fuzz cover torture bench simulate interop
 
 # Building runtime/cgo for the race detector is the honest question whether it
 # works here: it needs cgo, a C compiler, its headers, and a platform that has it.
@@ -82,3 +82,8 @@ torture:
 # What a renewal costs at each store, as a ratio to a plain read of it.
 bench:
 	cd bench && GOWORK=off go run .
+
+# New worlds of the simulation for DURATION, and what happened in them.
+DURATION = 1m
+simulate:
+	GOWORK=off go test ./internal/sim -run Simulate -seed $$(date +%s) -duration $(DURATION) -timeout 0 -v
