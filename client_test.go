@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/benbjohnson/clock"
+
 	"github.com/evertoken/evertoken/internal/record"
 	"github.com/evertoken/evertoken/storage"
 )
@@ -44,7 +46,7 @@ func TestStatusFromTheStart(t *testing.T) {
 		if s := w.client.Status(); s.State != SignedIn || s.Expiry != epoch.Add(time.Hour) || s.Reason != causeSignIn || s.LastRefresh != epoch {
 			t.Errorf("Status of a stored session = %+v", s)
 		}
-		w.pass(time.Minute, time.Minute)
+		w.pass(time.Minute)
 		if s := w.client.Status(); s.NextCheck != epoch.Add(2*time.Minute) {
 			t.Errorf("next check at %v", s.NextCheck)
 		}
@@ -72,7 +74,7 @@ func TestIssuerWithoutOrigins(t *testing.T) {
 func TestClosed(t *testing.T) {
 	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
 		w.signIn()
-		w.pass(time.Second, time.Second)
+		w.pass(time.Second)
 		var wg sync.WaitGroup
 		for range 3 {
 			wg.Go(func() {
@@ -189,7 +191,7 @@ func TestFailedRevocationIsTriedAgain(t *testing.T) {
 						w.issuer.refusal = nil
 						w.issuer.mu.Unlock()
 					}
-					w.pass(30*time.Second, 30*time.Second)
+					w.pass(30 * time.Second)
 				}
 				if got := len(w.issuer.revoked); got != tt.want {
 					t.Errorf("tried %d times, want %d", got, tt.want)
@@ -210,12 +212,12 @@ func TestRevocationsDoNotHoldTheLoopUp(t *testing.T) {
 				t.Fatalf("SignOut = %v", err)
 			}
 		}
-		w.pass(3*time.Minute, time.Minute)
+		w.pass(3 * time.Minute)
 		if got := w.issuer.revocations(); got != "refresh-1 refresh-2 refresh-3 refresh-1 refresh-2 refresh-3" {
 			t.Fatalf("tried to revoke %s", got)
 		}
 		w.issuer.refusal = nil
-		w.pass(2*time.Minute, time.Minute)
+		w.pass(2 * time.Minute)
 		if got := w.issuer.revocations(); !strings.HasSuffix(got, " refresh-3 refresh-1 refresh-2 refresh-3") {
 			t.Fatalf("revoked %s", got)
 		}
@@ -224,7 +226,7 @@ func TestRevocationsDoNotHoldTheLoopUp(t *testing.T) {
 		w.signIn()
 		done := make(chan error, 1)
 		go func() { done <- w.client.SignOut(t.Context()) }()
-		w.pass(10*time.Second, time.Second)
+		w.pass(10 * time.Second)
 		if err := <-done; !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("SignOut = %v", err)
 		}
@@ -259,7 +261,7 @@ func TestLoginAfterASignOut(t *testing.T) {
 		"signed in here": func(w *world) { w.signIn() },
 		"signed in elsewhere": func(w *world) {
 			w.leave(signedInElsewhere(w.clock.Now(), time.Hour))
-			w.pass(time.Minute, time.Minute)
+			w.pass(time.Minute)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -269,7 +271,7 @@ func TestLoginAfterASignOut(t *testing.T) {
 				if err := w.client.SignOut(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				w.pass(5*time.Minute, time.Minute)
+				w.pass(5 * time.Minute)
 				if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrSignedOut) || logins.Load() != 0 {
 					t.Fatalf("Token = %v after %d logins", err, logins.Load())
 				}
@@ -304,7 +306,7 @@ func TestSignOutThatCouldNotWait(t *testing.T) {
 		}
 		w.issuer.then(fails(&RefreshError{Outcome: Rejected}))
 		close(proceed)
-		w.pass(10*time.Minute, time.Minute)
+		w.pass(10 * time.Minute)
 		if logins.Load() != 0 {
 			t.Fatal("signed in again")
 		}
@@ -327,7 +329,7 @@ func TestSignOutDuringASignIn(t *testing.T) {
 		if err := errors.Join(<-signedIn, <-signedOut); err != nil {
 			t.Fatal(err)
 		}
-		w.pass(10*time.Minute, time.Minute)
+		w.pass(10 * time.Minute)
 		if logins.Load() != 0 {
 			t.Fatal("signed in again after SignOut")
 		}
@@ -338,9 +340,9 @@ func TestSignOutDuringASignIn(t *testing.T) {
 // loop slept until the next tick.
 func TestSignInWakesTheLoop(t *testing.T) {
 	inWorld(t, 20*time.Second, nil, func(_ *testing.T, w *world) {
-		w.pass(5*time.Second, time.Second)
+		w.pass(5 * time.Second)
 		w.signIn()
-		w.pass(11*time.Second, time.Second)
+		w.pass(11 * time.Second)
 		w.wantCalls(1)
 	})
 }
@@ -412,7 +414,7 @@ func TestRefusedTokenThatHasBeenReplaced(t *testing.T) {
 			t.Fatalf("the newer one replaced by %+v", again)
 		}
 		w.issuer.then(fails(&RefreshError{Outcome: Unavailable, RetryAfter: time.Hour}))
-		w.pass(time.Hour+time.Second, time.Minute)
+		w.pass(time.Hour + time.Second)
 		if s := w.client.replace(t.Context(), s); s != nil {
 			t.Fatal("replaced by a token that has ended")
 		}
@@ -548,7 +550,7 @@ func TestWaitingEndsWithTheSession(t *testing.T) {
 				proceed := make(chan struct{})
 				defer close(proceed)
 				w.issuer.then(w.issuer.after(proceed))
-				w.pass(time.Hour, time.Hour)
+				w.pass(time.Hour)
 				got := make(chan error, 2)
 				for range 2 { // the second comes when the loop has taken the wish of the first
 					go func() { _, err := w.client.Token(t.Context()); got <- err }()
@@ -564,5 +566,107 @@ func TestWaitingEndsWithTheSession(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// An issuer says itself what is wrong with it; what follows from that is not
+// told as well.
+func TestIssuerThatIsAtFault(t *testing.T) {
+	_, err := New(t.Context(), Config{Issuer: faultyIssuer{}, CheckInterval: -1})
+	if want := "evertoken: bad Config: Issuer: no URL; CheckInterval is negative: -1ns"; err == nil || err.Error() != want {
+		t.Fatalf("got  %v\nwant %v", err, want)
+	}
+}
+
+type faultyIssuer struct{ Issuer }
+
+func (faultyIssuer) Validate() error { return errors.New("no URL") }
+
+// An attempt failed, but meanwhile another process has made a token: that is
+// what was asked for.
+func TestTokenThatCameBesideAFailure(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.issuer.then(func(context.Context, Token) (Token, error) {
+			w.change(renewedElsewhere(w.clock.Now(), time.Hour))
+			return Token{}, &RefreshError{Outcome: NotSent}
+		})
+		if err := w.client.SignIn(t.Context(), Token{RefreshToken: "r"}); err != nil {
+			t.Fatal(err)
+		}
+		w.wantToken("elsewhere")
+	})
+}
+
+// A 401 for a token that had ended on its way says nothing against the next one,
+// whose own 401 is answered at once.
+func TestRefusedTokenThatHadEnded(t *testing.T) {
+	var nap *sleeper
+	inWorld(t, 2*time.Hour, func(c *Config) {
+		nap = &sleeper{Mock: c.Clock.(*clock.Mock)}
+		c.Clock, c.Issuer.(*farIssuer).clock = nap, nap
+	}, func(t *testing.T, w *world) {
+		w.signIn()
+		refused := w.client.session.served.Load()
+		nap.slept.Store(int64(8 * time.Hour))
+		for want := range 2 {
+			s := w.client.replace(t.Context(), refused)
+			if s == nil || s.sameToken(refused) {
+				t.Fatalf("refusal %d: replaced by %+v", want+1, s)
+			}
+			refused = s
+		}
+		w.wantCalls(2)
+	})
+}
+
+// A sign-in ends the wishes of the session before, and no others.
+func TestSupersededWishes(t *testing.T) {
+	old := &snapshot{Record: record.Record{SID: "old", Gen: 1}}
+	signedIn := &snapshot{Record: record.Record{SID: "new", Gen: 1}}
+	r := &refresher{wake: make(chan struct{}, 1)}
+	first := r.ask(causeAsked, old)
+	r.take()
+	second := r.ask(causeAsked, signedIn)
+	r.supersede(signedIn)
+	for w, want := range map[*wish]bool{first: true, second: false} {
+		select {
+		case <-w.done:
+			if !want {
+				t.Error("a wish of the new session was ended")
+			}
+		default:
+			if want {
+				t.Error("a wish of the old session was not ended")
+			}
+		}
+	}
+}
+
+// While Login is under way the client looks again now, not never.
+func TestNextCheckWhileSigningIn(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		proceed := make(chan struct{})
+		w.cfg.Login = func(ctx context.Context) (Token, error) { return w.issuer.after(proceed)(ctx, Token{}) }
+		w.restart()
+		if s := w.client.Status(); s.NextCheck != epoch {
+			t.Errorf("looks again at %v", s.NextCheck)
+		}
+		close(proceed)
+	})
+}
+
+// Refusals of one token share one wish, also while the loop is at work on it.
+func TestRefusalsShareAWish(t *testing.T) {
+	one := &snapshot{Record: record.Record{SID: "s", Gen: 1, Tokens: record.Tokens{AccessToken: "one"}}}
+	two := &snapshot{Record: record.Record{SID: "s", Gen: 2, Tokens: record.Tokens{AccessToken: "two"}}}
+	r := &refresher{wake: make(chan struct{}, 1), clock: clock.NewMock(), sched: schedule{interval: time.Minute}}
+	first := r.ask(causeRefused, one)
+	waiting := r.ask(causeRefused, one)
+	r.take()
+	if taken := r.ask(causeRefused, one); waiting != first || taken != first {
+		t.Error("a wish of its own for the same token")
+	}
+	if r.ask(causeRefused, two) == first {
+		t.Error("joined the wish for another token")
 	}
 }

@@ -65,7 +65,7 @@ func TestCloseWhileAnAnswerIsAwaited(t *testing.T) {
 		{"rejected", &RefreshError{Outcome: Rejected}, func(r record.Record) bool { return r.Over }},
 		{"closed connection", &RefreshError{}, func(r record.Record) bool { return r.Note.Open() && r.Note.N == 1 }},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		once := func(t *testing.T) {
 			inWorld(t, time.Hour, func(c *Config) { c.Store = unsharedStore{deafStore{c.Store}} }, func(t *testing.T, w *world) {
 				w.signIn()
 				written, answered := make(chan struct{}), make(chan struct{})
@@ -94,6 +94,11 @@ func TestCloseWhileAnAnswerIsAwaited(t *testing.T) {
 					t.Errorf("stored gen %d, over %t, note %+v", r.Gen, r.Over, r.Note)
 				}
 			})
+		}
+		t.Run(tt.name, func(t *testing.T) {
+			for range 10 { // whether a step is begun after Close may be drawn
+				once(t)
+			}
 		})
 	}
 }
@@ -165,7 +170,7 @@ func TestCloseWhileLooking(t *testing.T) {
 		w.signIn()
 		log.Reset()
 		s.once("load", func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) })
-		w.pass(time.Minute, time.Minute)
+		w.pass(time.Minute)
 		if err := <-w.closing(); err != nil {
 			t.Errorf("Close: %v", err)
 		}
@@ -231,12 +236,12 @@ func TestCloseWithAPairUnsaved(t *testing.T) {
 		inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
 			w.signIn()
 			answered, mend := make(chan struct{}), make(chan struct{})
-			saves := 0
+			var saves atomic.Int32
 			saving := func(_ context.Context, step, _ string) error {
 				if step != "save" {
 					return nil
 				}
-				if saves++; saves == 1 {
+				if saves.Add(1) == 1 {
 					return errDisk
 				}
 				<-mend
@@ -285,12 +290,13 @@ func TestCloseAtEveryStepWithTheStore(t *testing.T) {
 			s := newHookedStore()
 			inWorld(t, 10*time.Minute, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
 				w.signIn()
-				going, steps := make(chan struct{}), 0
+				going := make(chan struct{})
+				var steps atomic.Int32
 				s.meet(func(ctx context.Context, step, _ string) error {
 					if step == "loaded" || step == "saved" {
 						return nil
 					}
-					if steps++; steps != i+1 {
+					if steps.Add(1) != int32(i+1) {
 						return nil
 					}
 					select {
@@ -321,4 +327,28 @@ func TestCloseAtEveryStepWithTheStore(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A sign-in that was being saved when Close came changes neither the state nor
+// what is served; it is in the store for the next client.
+func TestCloseDuringASignIn(t *testing.T) {
+	s := newHookedStore()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		proceed, signedIn := make(chan struct{}), make(chan error, 1)
+		s.once("save", func(context.Context) error { <-proceed; return nil })
+		go func() { signedIn <- w.client.SignIn(t.Context(), w.issuer.mint()) }()
+		synctest.Wait()
+		if err := <-w.closing(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		close(proceed)
+		if err := <-signedIn; err != nil {
+			t.Errorf("SignIn: %v", err)
+		}
+		if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrClosed) || w.client.Status().State != Closed {
+			t.Errorf("Token = %v; status %+v", err, w.client.Status())
+		}
+		w.open()
+		w.wantToken("access-1")
+	})
 }

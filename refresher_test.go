@@ -164,14 +164,12 @@ func (w *world) signIn() {
 	synctest.Wait()
 }
 
-// pass lets time go by in steps, so that what happens at an instant is done
-// before the next.
-func (w *world) pass(d, step time.Duration) {
+// pass lets time go by. The mock clock goes from timer to timer and sleeps after
+// each: in a bubble that means until what happened at that instant is done.
+func (w *world) pass(d time.Duration) {
 	synctest.Wait()
-	for ; d > 0; d -= step {
-		w.clock.Add(min(step, d))
-		synctest.Wait()
-	}
+	w.clock.Add(d)
+	synctest.Wait()
 }
 
 func (w *world) count(k Kind) (n int) {
@@ -243,8 +241,7 @@ func (w *world) wantNothingSpentTwice() {
 	}
 }
 
-// Every row is run for as long as about 240 renewals take, or a day. In a bubble
-// the mock clock loses no tick, however far it is moved at once.
+// Every row is run for a day, or for as long as sixty renewals take.
 func TestSchedule(t *testing.T) {
 	for _, tt := range []struct {
 		lifetime time.Duration
@@ -254,11 +251,11 @@ func TestSchedule(t *testing.T) {
 		want     int // renewals in it
 	}{
 		{120 * time.Minute, 0, 116 * time.Minute, 24 * time.Hour, 12}, // at 115 min exactly 5 min are left: not less
-		{10 * time.Minute, 0, 6 * time.Minute, 24 * time.Hour, 240},
-		{5 * time.Minute, 0, time.Minute, 4 * time.Hour, 240}, // every check
-		{5 * time.Minute, 0.25, 4 * time.Minute, 16 * time.Hour, 240},
-		{90 * time.Second, 0, time.Minute, 4 * time.Hour, 240},
-		{20 * time.Second, 0, 10*time.Second + 1, 40*time.Minute + time.Second, 240},
+		{10 * time.Minute, 0, 6 * time.Minute, 6 * time.Hour, 60},
+		{5 * time.Minute, 0, time.Minute, time.Hour, 60}, // every check
+		{5 * time.Minute, 0.25, 4 * time.Minute, 4 * time.Hour, 60},
+		{90 * time.Second, 0, time.Minute, time.Hour, 60},
+		{20 * time.Second, 0, 10*time.Second + 1, 10*time.Minute + time.Second, 60},
 	} {
 		t.Run(fmt.Sprintf("%v/%v", tt.lifetime, tt.fraction), func(t *testing.T) {
 			inWorld(t, tt.lifetime, func(c *Config) { c.WindowFraction = tt.fraction }, func(t *testing.T, w *world) {
@@ -268,7 +265,7 @@ func TestSchedule(t *testing.T) {
 						t.Errorf("token had expired before it was renewed at %v", w.clock.Now().Sub(epoch))
 					}
 				}
-				w.pass(tt.span, tt.span)
+				w.pass(tt.span)
 				w.wantCalls(tt.want)
 				if got := w.issuer.at[0].Sub(epoch); got != tt.first {
 					t.Errorf("first refresh after %v, want %v", got, tt.first)
@@ -301,18 +298,18 @@ func TestOutcomes(t *testing.T) {
 				for range 40 {
 					w.issuer.then(fails(tt.err))
 				}
-				w.pass(6*time.Minute, time.Minute)
+				w.pass(6 * time.Minute)
 				w.wantCalls(tt.calls)
 				w.wantToken("access-1") // served whatever the issuer does
 				if s := w.client.Status(); s.State != Degraded || s.Err == nil || s.Failures == 0 {
 					t.Errorf("Status = %+v, want degraded with the error", s)
 				}
-				w.pass(tt.wait-time.Millisecond, time.Second)
+				w.pass(tt.wait - time.Millisecond)
 				w.wantCalls(tt.calls)
 				w.issuer.mu.Lock()
 				w.issuer.script = nil
 				w.issuer.mu.Unlock()
-				w.pass(2*time.Minute+time.Millisecond, time.Second)
+				w.pass(2*time.Minute + time.Millisecond)
 				if w.issuer.calls() <= tt.calls {
 					t.Fatalf("no attempt after the wait")
 				}
@@ -329,10 +326,10 @@ func TestRejectedEndsTheSession(t *testing.T) {
 	inWorld(t, 10*time.Minute, nil, func(t *testing.T, w *world) {
 		w.signIn()
 		w.issuer.then(fails(&RefreshError{Outcome: Rejected, Code: "invalid_grant"}))
-		w.pass(6*time.Minute, time.Minute)
+		w.pass(6 * time.Minute)
 		w.wantCalls(1)
 		w.wantToken("access-1") // still valid
-		w.pass(5*time.Minute, time.Minute)
+		w.pass(5 * time.Minute)
 		w.wantCalls(1) // a dead refresh token is not sent again
 		if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrSignedOut) {
 			t.Fatalf("Token after expiry: %v, want ErrSignedOut", err)
@@ -352,15 +349,15 @@ func TestSilenceIsWaitedOut(t *testing.T) {
 			<-ctx.Done()
 			return Token{}, context.Cause(ctx)
 		})
-		w.pass(6*time.Minute, time.Minute) // 4 min are left: an attempt may take 3
-		w.pass(3*time.Minute, time.Second)
+		w.pass(6 * time.Minute) // 4 min are left: an attempt may take 3
+		w.pass(3 * time.Minute)
 		w.wantCalls(1)
 		if err := w.client.Status().Err; !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("Status.Err = %v, want a deadline", err)
 		}
-		w.pass(28*time.Second, time.Second)
+		w.pass(28 * time.Second)
 		w.wantCalls(1)
-		w.pass(2*time.Second, time.Second)
+		w.pass(2 * time.Second)
 		w.wantCalls(2) // the last try, before the access token dies
 		w.wantToken("access-2")
 	})
@@ -372,7 +369,7 @@ func TestNewestRefreshTokenBesideAnError(t *testing.T) {
 		w.issuer.then(func(context.Context, Token) (Token, error) {
 			return Token{RefreshToken: "delivered", Extra: map[string]string{"key": "new"}}, &RefreshError{Err: errors.New("body lost")}
 		})
-		w.pass(6*time.Minute+time.Second, time.Second)
+		w.pass(6*time.Minute + time.Second)
 		w.wantCalls(2)
 		if got := w.issuer.sent[1]; got != "delivered" {
 			t.Fatalf("second attempt sent %q, want the newest refresh token", got)
@@ -393,7 +390,7 @@ func TestNoProgressBacksOff(t *testing.T) {
 		for range 20 {
 			w.issuer.then(func(context.Context, Token) (Token, error) { return same, nil })
 		}
-		w.pass(9*time.Minute, time.Second)
+		w.pass(9 * time.Minute)
 		if n := w.issuer.calls(); n < 2 || n > 6 {
 			t.Fatalf("%d refreshes of a token that does not change, want a few", n)
 		}
@@ -549,7 +546,7 @@ func TestSignInDuringARenewal(t *testing.T) {
 			t.Fatalf("Refresh = %v, though somebody has signed in", err)
 		}
 		close(release)
-		w.pass(2*time.Minute, time.Minute)
+		w.pass(2 * time.Minute)
 		w.wantToken("access-2") // the late renewal of the other session is dropped
 		w.issuer.mu.Lock()
 		defer w.issuer.mu.Unlock()
@@ -575,7 +572,7 @@ func TestSuspend(t *testing.T) {
 	}, func(t *testing.T, w *world) {
 		w.issuer.clock = nap
 		w.signIn()
-		w.pass(10*time.Minute, time.Minute)
+		w.pass(10 * time.Minute)
 		w.wantCalls(0)
 		nap.slept.Store(int64(8 * time.Hour))
 		w.wantToken("access-2") // met by a request, before any timer fires
@@ -599,13 +596,32 @@ func TestClockThatIsSetBack(t *testing.T) {
 		}
 		synctest.Wait() // the loop has planned its next look by the clock that is ahead
 		ahead.slept.Store(0)
-		w.pass(4*time.Minute, time.Second)
+		w.pass(4 * time.Minute)
 		if err := w.client.Refresh(t.Context()); err == nil {
 			t.Fatal("the pause of five minutes was cut short")
 		}
-		w.pass(3*time.Minute, time.Second) // the pause began anew with the first look since
+		w.pass(3 * time.Minute) // the pause began anew with the first look since
 		if err := w.client.Refresh(t.Context()); err != nil {
 			t.Fatalf("Refresh = %v", err)
+		}
+	})
+}
+
+// Nor does a clock that was ahead keep Login back.
+func TestLoginAfterTheClockWasSetBack(t *testing.T) {
+	ahead := &sleeper{}
+	inWorldWithLogin(t, time.Hour, func(c *Config) {
+		ahead.Mock = c.Clock.(*clock.Mock)
+		ahead.slept.Store(int64(365 * 24 * time.Hour))
+		c.Clock, c.Issuer.(*farIssuer).clock = ahead, ahead
+	}, func(t *testing.T, w *world, logins *atomic.Int32) {
+		w.restart()
+		ahead.slept.Store(0)
+		w.issuer.then(fails(&RefreshError{Outcome: Rejected}))
+		_ = w.client.Refresh(t.Context()) // ends the session
+		w.pass(3 * time.Minute)
+		if n := logins.Load(); n != 2 {
+			t.Fatalf("%d logins, want another within the interval", n)
 		}
 	})
 }
@@ -624,11 +640,11 @@ func TestLoginWhileTheIssuerIsDown(t *testing.T) {
 		if _, err := w.client.Token(t.Context()); !errors.Is(err, down) {
 			t.Fatalf("Token = %v, want the login's error", err)
 		}
-		w.pass(10*time.Second, time.Second)
+		w.pass(10 * time.Second)
 		if n := logins.Load(); n != 1 {
 			t.Fatalf("%d logins within one check interval", n)
 		}
-		w.pass(4*time.Minute, time.Second)
+		w.pass(4 * time.Minute)
 		w.wantToken("access-1")
 		if n := logins.Load(); n != 4 {
 			t.Fatalf("%d logins, want 4", n)
@@ -636,7 +652,7 @@ func TestLoginWhileTheIssuerIsDown(t *testing.T) {
 		if err := w.client.SignOut(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		w.pass(10*time.Minute, time.Minute)
+		w.pass(10 * time.Minute)
 		if n := logins.Load(); n != 4 {
 			t.Fatalf("Login was called after SignOut")
 		}
@@ -651,7 +667,7 @@ func TestRejectedLoginWaitsLonger(t *testing.T) {
 			return Token{}, &RefreshError{Outcome: Rejected, Description: "wrong password"}
 		}
 		w.restart()
-		w.pass(36*time.Minute, time.Second) // at 0, 5, 15 and 35 min
+		w.pass(36 * time.Minute) // at 0, 5, 15 and 35 min
 		if n := logins.Load(); n != 4 {
 			t.Fatalf("%d logins with a wrong password in 36 min, want 4", n)
 		}
@@ -685,20 +701,20 @@ func TestNothingIsSentWithoutANote(t *testing.T) {
 	inWorld(t, 10*time.Minute, func(c *Config) { c.Store = store }, func(t *testing.T, w *world) {
 		w.signIn()
 		store.save.Store(true)
-		w.pass(9*time.Minute, time.Second)
+		w.pass(9 * time.Minute)
 		w.wantCalls(0)
 		w.wantToken("access-1")
 		if s := w.client.Status(); !errors.Is(s.Err, errDisk) || s.State != Degraded {
 			t.Fatalf("Status = %+v, want the store's error", s)
 		}
 		// At its end the lasting lease is enough: nobody else can be sending.
-		w.pass(2*time.Minute, time.Second)
+		w.pass(2 * time.Minute)
 		w.wantToken("access-2")
 		if s := w.client.Status(); !s.PersistPending {
 			t.Fatalf("Status = %+v, want PersistPending", s)
 		}
 		store.save.Store(false)
-		w.pass(time.Minute, time.Second)
+		w.pass(time.Minute)
 		if s := w.client.Status(); s.PersistPending {
 			t.Fatalf("Status = %+v, want it saved", s)
 		}
@@ -720,16 +736,16 @@ func TestSaveFailsAfterSuccess(t *testing.T) {
 			store.save.Store(true)
 			return w.issuer.mint(), nil
 		})
-		w.pass(6*time.Minute, time.Minute)
+		w.pass(6 * time.Minute)
 		w.wantCalls(1)
 		w.wantToken("access-1") // nothing is published before it is saved
-		w.pass(3*time.Minute+58*time.Second, time.Second)
+		w.pass(3*time.Minute + 58*time.Second)
 		w.wantToken("access-1")
-		w.pass(3*time.Second, time.Second)
+		w.pass(3 * time.Second)
 		w.wantToken("access-2") // unless the old token has ended
 		w.wantCalls(1)          // and the spent one is not sent again
 		store.save.Store(false)
-		w.pass(time.Minute, time.Second)
+		w.pass(time.Minute)
 		w.restart()
 		w.wantToken("access-2")
 	})
@@ -740,15 +756,15 @@ func TestUnreadableStoreNeverSignsOut(t *testing.T) {
 	inWorld(t, 10*time.Minute, func(c *Config) { c.Store = store }, func(t *testing.T, w *world) {
 		w.signIn()
 		store.load.Store(true)
-		w.pass(9*time.Minute, time.Second)
+		w.pass(9 * time.Minute)
 		w.wantToken("access-1")
 		w.wantCalls(0)
-		w.pass(2*time.Minute, time.Second)
+		w.pass(2 * time.Minute)
 		if _, err := w.client.Token(t.Context()); !errors.Is(err, errDisk) || errors.Is(err, ErrSignedOut) {
 			t.Fatalf("Token = %v, want the store's error", err)
 		}
 		store.load.Store(false)
-		w.pass(2*time.Minute, time.Second)
+		w.pass(2 * time.Minute)
 		w.wantToken("access-2")
 	})
 	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
@@ -768,13 +784,13 @@ func TestTwoClientsShareASession(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = other.Close() }()
-		w.pass(11*time.Hour, 11*time.Hour)
-		w.wantCalls(120) // their checks lie 30 s apart, so one of them is due 5 min 30 s after each renewal
+		w.pass(330 * time.Minute)
+		w.wantCalls(60) // their checks lie 30 s apart, so one of them is due 5 min 30 s after each renewal
 		w.wantNothingSpentTwice()
 		if err := w.client.SignOut(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		w.pass(time.Minute, time.Second)
+		w.pass(time.Minute)
 		if _, err := other.Token(t.Context()); !errors.Is(err, ErrSignedOut) {
 			t.Fatalf("the other client was not signed out: %v", err)
 		}
@@ -802,7 +818,7 @@ func fourRenewAsOne(t *testing.T, grace time.Duration) {
 			}
 			defer func() { _ = other.Close() }()
 		}
-		w.pass(time.Hour, time.Second)
+		w.pass(time.Hour)
 		w.wantNothingSpentTwice()
 		if n := w.issuer.calls(); n < 50 || n > 65 {
 			t.Errorf("with a grace of %v four clients made %d renewals in an hour; want about one a minute", grace, n)
@@ -903,7 +919,7 @@ func TestRefusedTokens(t *testing.T) {
 		w.wantCalls(1)
 		for range 100 {
 			get()
-			w.pass(10*time.Second, 10*time.Second)
+			w.pass(10 * time.Second)
 		}
 		w.wantCalls(1) // the renewed token was made by a 401: it starts no other
 		if got := requests.Load(); got != 102 {

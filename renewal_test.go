@@ -66,12 +66,17 @@ func TestRecordThatChangedBeforeTheLease(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				done := make(chan error)
-				go func() { done <- w.client.Refresh(t.Context()) }()
-				synctest.Wait()
+				answered := make(chan struct{})
+				w.issuer.then(w.issuer.after(answered))
+				done := w.refreshing()
 				tt.change(w)
-				w.pass(20*time.Second, time.Second)
+				w.pass(20 * time.Second)
 				lease.Release()
+				synctest.Wait()
+				if waits := len(done) == 0; waits != (tt.sent != "") {
+					t.Errorf("Refresh waits for the issuer: %t", waits)
+				}
+				close(answered)
 				if err := <-done; err != nil {
 					t.Fatalf("Refresh: %v", err)
 				}
@@ -101,13 +106,16 @@ func TestRecordThatChangedBeforeTheNote(t *testing.T) {
 			s := newHookedStore()
 			inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
 				w.signIn()
+				w.issuer.then(fails(&RefreshError{Outcome: NotSent}))
+				_ = w.client.Refresh(t.Context()) // what it has left must not stay
+				w.pass(time.Second)
 				s.once("save", func(context.Context) error { tt.change(w); return nil })
 				if err := w.client.Refresh(t.Context()); err != nil {
 					t.Fatalf("Refresh: %v", err)
 				}
-				w.wantCalls(tt.calls)
+				w.wantCalls(1 + tt.calls)
 				w.wantToken(tt.access)
-				if s := w.client.Status(); w.count(Failed) != 0 || s.State != SignedIn || s.Err != nil {
+				if s := w.client.Status(); w.count(Failed) != 1 || s.State != SignedIn || s.Err != nil {
 					t.Errorf("told %s; status %+v", w.told(), s)
 				}
 			})
@@ -161,7 +169,7 @@ func TestRenewalWithoutARefreshToken(t *testing.T) {
 			}
 			return nil
 		})
-		w.pass(6*time.Minute, time.Minute)
+		w.pass(6 * time.Minute)
 		w.wantCalls(1)
 		w.wantToken("access-1")
 	})
@@ -185,10 +193,10 @@ func TestTokenOfUnknownExpiry(t *testing.T) {
 					w.cfg.Login = func(context.Context) (Token, error) { return Token{}, errors.New("not to be called") }
 				}
 				w.restart()
-				w.pass(time.Hour-time.Second, time.Minute)
+				w.pass(time.Hour - time.Second)
 				w.wantCalls(0)
 				w.wantToken("opaque")
-				w.pass(2*time.Hour, time.Minute)
+				w.pass(2 * time.Hour)
 				w.wantCalls(tt.calls)
 				if w.count(Failed) != 0 || w.client.Status().State != SignedIn {
 					t.Errorf("told %s; status %+v", w.told(), w.client.Status())
@@ -214,7 +222,7 @@ func TestWaitForTheLease(t *testing.T) {
 				}
 				done := make(chan error, 1)
 				go func() { done <- w.client.Refresh(t.Context()) }()
-				w.pass(tt.held, time.Second)
+				w.pass(tt.held)
 				lease.Release()
 				err = <-done
 				w.wantCalls(tt.calls)
@@ -247,7 +255,7 @@ func TestHeartbeat(t *testing.T) {
 				return w.issuer.mint(), nil
 			})
 			go func() { _ = w.client.Refresh(t.Context()) }()
-			w.pass(31*time.Second, time.Second)
+			w.pass(31 * time.Second)
 			if got := time.Duration(s.ttl.Load()); got != tt.ttl {
 				t.Errorf("grace %v: leased for %v, want %v", tt.grace, got, tt.ttl)
 			}
@@ -255,12 +263,12 @@ func TestHeartbeat(t *testing.T) {
 				t.Errorf("grace %v: extended %d times in flight, want %d", tt.grace, got, tt.beats)
 			}
 			close(sending)
-			w.pass(31*time.Second, time.Second)
+			w.pass(31 * time.Second)
 			if got := s.extended.Load(); got < tt.beats {
 				t.Errorf("grace %v: extended %d times while unsaved, want %d", tt.grace, got, tt.beats)
 			}
 			s.meet(nil)
-			w.pass(5*time.Second, time.Second)
+			w.pass(5 * time.Second)
 			if w.client.Status().PersistPending || !w.leaseFree() {
 				t.Error("not saved soon after the store recovered, or the lease was kept")
 			}
@@ -291,7 +299,7 @@ func TestLeaseLostWhileDialing(t *testing.T) {
 		go func() { done <- w.client.Refresh(t.Context()) }()
 		synctest.Wait()
 		s.breaks("extend")
-		w.pass(11*time.Second, time.Second)
+		w.pass(11 * time.Second)
 		close(connected)
 		var failed *RefreshError
 		if err := <-done; !errors.As(err, &failed) || failed.Outcome != NotSent {
@@ -346,15 +354,15 @@ func TestSendingWithoutTheStore(t *testing.T) {
 			}, func(t *testing.T, w *world) {
 				w.signIn()
 				s.breaks(tt.breaks...)
-				w.pass(9*time.Minute, time.Second)
+				w.pass(9 * time.Minute)
 				w.wantCalls(0)
 				w.wantToken("access-1")
-				w.pass(2*time.Minute, time.Second)
+				w.pass(2 * time.Minute)
 				if got := w.issuer.calls() > 0; got != tt.sends {
 					t.Fatalf("%d refreshes after the token's end", w.issuer.calls())
 				}
 				s.meet(nil)
-				w.pass(2*time.Minute, time.Second)
+				w.pass(2 * time.Minute)
 				w.wantNothingSpentTwice()
 				w.wantToken(w.client.session.known.Load().Tokens.AccessToken)
 			})
@@ -381,13 +389,13 @@ func TestRenewalOfAnUnsavedPair(t *testing.T) {
 	inWorld(t, 10*time.Minute, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
 		w.signIn()
 		s.breaks("save")
-		w.pass(35*time.Minute, time.Second)
+		w.pass(35 * time.Minute)
 		if n := w.issuer.calls(); n != 3 {
 			t.Errorf("%d refreshes in 35 min, want one at each token's end", n)
 		}
 		w.wantToken("access-4")
 		s.meet(nil)
-		w.pass(5*time.Second, time.Second)
+		w.pass(5 * time.Second)
 		w.restart()
 		w.wantToken("access-4")
 		w.wantNothingSpentTwice()
@@ -413,14 +421,14 @@ func TestWaitForSomebodyElsesNote(t *testing.T) {
 				done := make(chan error, 2)
 				refresh := func() { done <- w.client.Refresh(t.Context()) }
 				go refresh()
-				w.pass(2*time.Second, time.Second)
+				w.pass(2 * time.Second)
 				go refresh() // wakes the loop, in vain
-				w.pass(500*time.Millisecond, 500*time.Millisecond)
+				w.pass(500 * time.Millisecond)
 				w.wantCalls(0)
 				if !w.leaseFree() {
 					t.Error("waits with the lease")
 				}
-				w.pass(tt.waits-2500*time.Millisecond, 500*time.Millisecond)
+				w.pass(tt.waits - 2500*time.Millisecond)
 				w.wantCalls(1)
 				for range 2 {
 					if err := <-done; (err == nil) != tt.prompt || err != nil && !errors.Is(err, errForeignNote) {
@@ -441,9 +449,9 @@ func TestSomebodyElsesNoteAndA401(t *testing.T) {
 		if s := w.client.replace(t.Context(), refused); s != nil {
 			t.Fatalf("replaced by %+v", s)
 		}
-		w.pass(119*time.Second, time.Second)
+		w.pass(119 * time.Second)
 		w.wantCalls(0)
-		w.pass(time.Second, time.Second)
+		w.pass(time.Second)
 		if s := w.client.replace(t.Context(), refused); s == nil || s.Tokens.AccessToken != "access-1" {
 			t.Fatalf("replaced by %+v", s)
 		}
@@ -465,7 +473,7 @@ func TestAbandonedAttemptWithinTheGrace(t *testing.T) {
 	t.Run("at the start", func(t *testing.T) {
 		inGrace(t, 4*time.Minute, 30*time.Second, func(_ *testing.T, w *world) {
 			w.signIn()
-			w.pass(time.Second, time.Second)
+			w.pass(time.Second)
 			abandon(w, 5*time.Second)
 			w.restart()
 			w.wantCalls(1)
@@ -474,11 +482,11 @@ func TestAbandonedAttemptWithinTheGrace(t *testing.T) {
 	t.Run("by a poll", func(t *testing.T) {
 		inGrace(t, 5*time.Minute, 30*time.Second, func(_ *testing.T, w *world) {
 			w.signIn()
-			w.pass(10*time.Second, time.Second)
+			w.pass(10 * time.Second)
 			abandon(w, 0)
-			w.pass(time.Second, time.Second)
+			w.pass(time.Second)
 			w.wantCalls(0)
-			w.pass(5*time.Second, time.Second)
+			w.pass(5 * time.Second)
 			w.wantCalls(1)
 		})
 	})
@@ -486,7 +494,7 @@ func TestAbandonedAttemptWithinTheGrace(t *testing.T) {
 		inGrace(t, time.Hour, 10*time.Minute, func(t *testing.T, w *world) {
 			w.signIn()
 			abandon(w, 0)
-			w.pass(9*time.Minute, time.Minute)
+			w.pass(9 * time.Minute)
 			w.wantCalls(0)
 			if s := w.client.Status(); s.NextCheck != epoch.Add(10*time.Minute) {
 				t.Errorf("looks again at %v: a poll without a reason", s.NextCheck)
@@ -502,12 +510,12 @@ func TestAbandonedAttemptWithinTheGrace(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inGrace(t, 10*time.Minute, tt.grace, func(_ *testing.T, w *world) {
 				w.signIn()
-				w.pass(5*time.Minute+5*time.Second, time.Second)
+				w.pass(5*time.Minute + 5*time.Second)
 				w.store.(*hookedStore).breaks("load")
-				w.pass(54*time.Second, time.Second)
+				w.pass(54 * time.Second)
 				w.store.(*hookedStore).meet(nil)
 				abandon(w, tt.age)
-				w.pass(2*time.Second, time.Second)
+				w.pass(2 * time.Second)
 				w.wantCalls(tt.calls)
 			})
 		})
@@ -527,23 +535,23 @@ func TestPollsRenewNothing(t *testing.T) {
 	}
 	inWorld(t, 5*time.Minute, graceful, func(t *testing.T, w *world) {
 		w.signIn()
-		w.pass(10*time.Minute, time.Second)
+		w.pass(10 * time.Minute)
 		w.wantCalls(10)
 		wantNext(t, w, 10*time.Minute+6*time.Second+1)
 		w.cfg.Store = unsharedStore{w.store}
 		w.restart()
-		w.pass(time.Second, time.Second)
+		w.pass(time.Second)
 		wantNext(t, w, 11*time.Minute)
 	})
 	inWorld(t, 10*time.Minute, graceful, func(t *testing.T, w *world) {
 		w.signIn()
-		w.pass(time.Minute, time.Minute)
+		w.pass(time.Minute)
 		wantNext(t, w, 2*time.Minute)
-		w.pass(4*time.Minute, time.Minute)
+		w.pass(4 * time.Minute)
 		wantNext(t, w, 5*time.Minute+6*time.Second+1)
 		w.cfg.Issuer = graceIssuer{w.issuer, time.Second} // too short to be of use
 		w.restart()
-		w.pass(time.Second, time.Second)
+		w.pass(time.Second)
 		wantNext(t, w, 6*time.Minute)
 	})
 }
@@ -580,7 +588,7 @@ func TestPatienceOfAnAttempt(t *testing.T) {
 			return silent(ctx, t)
 		})
 		go func() { _ = w.client.Refresh(t.Context()) }()
-		w.pass(4*time.Minute, time.Second)
+		w.pass(4 * time.Minute)
 		if gaveUp != 180*time.Second {
 			t.Errorf("gave up after %v", gaveUp)
 		}
@@ -589,11 +597,11 @@ func TestPatienceOfAnAttempt(t *testing.T) {
 		w.signIn()
 		w.issuer.then(silent)
 		go func() { _ = w.client.Refresh(t.Context()) }()
-		w.pass(88*time.Second, time.Second)
+		w.pass(88 * time.Second)
 		if w.client.Status().Failures != 0 {
 			t.Error("gave up although the token has 30 s left")
 		}
-		w.pass(time.Second, time.Second)
+		w.pass(time.Second)
 		w.wantCalls(2) // once the patience ends it is time for the last try
 		w.wantToken("access-2")
 	})
@@ -612,11 +620,11 @@ func TestPatienceOfLogin(t *testing.T) {
 		w.restart()
 		done := make(chan error, 1)
 		go func() { _, err := w.client.Token(t.Context()); done <- err }()
-		w.pass(59*time.Second, time.Second)
+		w.pass(59 * time.Second)
 		if n := len(done); n != 0 {
 			t.Fatal("gave up early")
 		}
-		w.pass(2*time.Second, time.Second)
+		w.pass(2 * time.Second)
 		if err := <-done; !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "Login: ") {
 			t.Fatalf("Token = %v", err)
 		}
@@ -633,7 +641,7 @@ func TestLifeCountsFromTheSending(t *testing.T) {
 		sending := make(chan struct{})
 		w.issuer.then(w.issuer.after(sending))
 		go func() { _ = w.client.Refresh(t.Context()) }()
-		w.pass(10*time.Second, time.Second)
+		w.pass(10 * time.Second)
 		close(sending)
 		synctest.Wait()
 		s := w.client.session.served.Load()
@@ -658,7 +666,7 @@ func TestResultWithoutAnAccessToken(t *testing.T) {
 			t.Fatalf("Refresh = %v", err)
 		}
 		w.wantToken("access-1")
-		w.pass(time.Second, time.Second)
+		w.pass(time.Second)
 		if err := w.client.Refresh(t.Context()); err != nil {
 			t.Fatalf("Refresh = %v", err)
 		}
@@ -703,7 +711,7 @@ func TestLoginAfterAVerdict(t *testing.T) {
 		if w.stored().SID == before || w.told() != "session started, session ended, session started" {
 			t.Errorf("told %s", w.told())
 		}
-		w.pass(10*time.Second, time.Second)
+		w.pass(10 * time.Second)
 		w.issuer.then(verdict)
 		if err := w.client.Refresh(t.Context()); !errors.Is(err, ErrSignedOut) {
 			t.Errorf("Refresh = %v", err)
@@ -711,11 +719,11 @@ func TestLoginAfterAVerdict(t *testing.T) {
 		if err := w.client.Refresh(t.Context()); !errors.Is(err, ErrSignedOut) {
 			t.Errorf("Refresh while Login has to wait = %v", err)
 		}
-		w.pass(49*time.Second, time.Second)
+		w.pass(49 * time.Second)
 		if logins.Load() != 1 {
 			t.Errorf("%d logins within a check interval", logins.Load())
 		}
-		w.pass(time.Second, time.Second)
+		w.pass(time.Second)
 		if logins.Load() != 2 {
 			t.Errorf("%d logins after it", logins.Load())
 		}
@@ -731,7 +739,7 @@ func TestLoginAfterAVerdictElsewhere(t *testing.T) {
 		w.signIn()
 		w.restart()
 		w.change(record.Record.Ended)
-		w.pass(time.Minute, time.Minute)
+		w.pass(time.Minute)
 		if logins.Load() != 1 || w.count(SessionEnded) != 1 {
 			t.Errorf("%d logins; told %s", logins.Load(), w.told())
 		}
@@ -750,7 +758,7 @@ func TestRecordChangesDuringLogin(t *testing.T) {
 		}
 		w.restart()
 		w.change(record.Record.Ended)
-		w.pass(time.Minute, time.Minute)
+		w.pass(time.Minute)
 		w.wantToken("access-2")
 		if got := w.stored(); got.Tokens.AccessToken != "access-2" || got.Over {
 			t.Errorf("stored %q", got.Tokens.AccessToken)
@@ -786,14 +794,14 @@ func TestPaceOfLogin(t *testing.T) {
 			return w.issuer.mint(), nil
 		}
 		w.restart()
-		w.pass(30*time.Second, time.Second)
+		w.pass(30 * time.Second)
 		started := logins.Load()
 		next := w.last(Failed).Next
 		if started != 1 || next != epoch.Add(time.Minute) {
 			t.Fatalf("%d logins, the next at %v", started, next)
 		}
 		down = false
-		w.pass(30*time.Second, time.Second)
+		w.pass(30 * time.Second)
 		if logins.Load() != 2 {
 			t.Fatalf("%d logins when it was time", logins.Load())
 		}
@@ -818,10 +826,10 @@ func TestVerdictsOnLoginInARow(t *testing.T) {
 					return Token{}, &RefreshError{Outcome: outcome}
 				}
 				w.restart()
-				w.pass(20*time.Minute, time.Second) // at 0 and 5 min in vain, at 15 with success
+				w.pass(20 * time.Minute) // at 0 and 5 min in vain, at 15 with success
 				w.issuer.then(fails(&RefreshError{Outcome: Rejected}))
 				_ = w.client.Refresh(w.t.Context()) // ends the session
-				w.pass(6*time.Minute, time.Second)  // at 20 min in vain, then after 5 min again
+				w.pass(6 * time.Minute)             // at 20 min in vain, then after 5 min again
 			})
 			want := []time.Duration{0, 5 * time.Minute, 15 * time.Minute, 20 * time.Minute, 25 * time.Minute}
 			if len(at) != len(want) {
@@ -892,7 +900,7 @@ func TestBackoffOfFailures(t *testing.T) {
 				w.restart()
 				w.signIn()
 				breaks(w, s)
-				w.pass(6*time.Minute, 500*time.Millisecond)
+				w.pass(6 * time.Minute)
 				s2 := w.client.Status()
 				if s2.Failures < 4 || s2.Failures > 7 {
 					t.Errorf("%d failures within half a minute, want 0.5 s, 1 s, 2 s, 4 s, 8 s between them", s2.Failures)
@@ -920,7 +928,7 @@ func TestAdoptingEndsOurFailures(t *testing.T) {
 			t.Errorf("Refresh while it is held back: %v", err)
 		}
 		w.change(renewedElsewhere(w.clock.Now(), time.Hour))
-		w.pass(time.Minute, time.Minute)
+		w.pass(time.Minute)
 		if s := w.client.Status(); s.State != SignedIn || s.Failures != 0 || s.Err != nil || w.count(Adopted) != 1 {
 			t.Errorf("status after adopting: %+v", s)
 		}
@@ -947,7 +955,7 @@ func TestSignInEndsTheFailuresOfAnotherSession(t *testing.T) {
 func TestGridIsKept(t *testing.T) {
 	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
 		w.signIn()
-		w.pass(30*time.Second, time.Second)
+		w.pass(30 * time.Second)
 		if err := w.client.Refresh(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -988,7 +996,7 @@ func TestNoProgressUntilTheEnd(t *testing.T) {
 		for range 1000 {
 			w.issuer.then(func(context.Context, Token) (Token, error) { return same, nil })
 		}
-		w.pass(10*time.Minute, 100*time.Millisecond)
+		w.pass(10 * time.Minute)
 		if n := w.issuer.calls(); n > 24 {
 			t.Errorf("%d refreshes of a token that does not change", n)
 		}
@@ -1005,7 +1013,7 @@ func TestNoProgressWithAnUnknownExpiry(t *testing.T) {
 		for range 10000 {
 			w.issuer.then(func(context.Context, Token) (Token, error) { return same, nil })
 		}
-		w.pass(3*time.Hour, time.Second)
+		w.pass(3 * time.Hour)
 		if n := w.issuer.calls(); n < 2 || n > 10 {
 			t.Errorf("%d refreshes in two hours of a token that does not change", n)
 		}
@@ -1027,7 +1035,7 @@ func TestBeatenPair(t *testing.T) {
 			t.Fatalf("Refresh = %v", err)
 		}
 		w.wantToken("elsewhere")
-		w.pass(time.Minute, time.Minute)
+		w.pass(time.Minute)
 		if got := w.told(); got != "session started, adopted" {
 			t.Errorf("told: %s", got)
 		}
@@ -1041,7 +1049,7 @@ func TestBeatenPair(t *testing.T) {
 		w.restart()
 		w.signIn()
 		close(proceed)
-		w.pass(time.Minute, time.Minute)
+		w.pass(time.Minute)
 		w.wantToken("access-1")
 		if got := w.told(); got != "session started" {
 			t.Errorf("told: %s", got)
@@ -1120,7 +1128,7 @@ func TestSignOutElsewhere(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.meet(nil)
-				w.pass(2*time.Minute, time.Second)
+				w.pass(2 * time.Minute)
 				if got := w.issuer.revocations(); got != tt.revoked {
 					t.Errorf("revoked %q, want %q", got, tt.revoked)
 				}
@@ -1140,13 +1148,13 @@ func TestLoginThatCannotBeSaved(t *testing.T) {
 		s.breaks("save")
 		w.restart()
 		w.wantToken("access-1")
-		w.pass(3*time.Minute, time.Second)
+		w.pass(3 * time.Minute)
 		w.wantToken("access-1")
 		if s := w.client.Status(); !s.PersistPending || s.State != Degraded {
 			t.Errorf("status %+v", s)
 		}
 		s.meet(nil)
-		w.pass(5*time.Second, time.Second)
+		w.pass(5 * time.Second)
 		if got := w.stored().Tokens.AccessToken; got != "access-1" || logins.Load() != 1 {
 			t.Errorf("stored %q after %d logins", got, logins.Load())
 		}
@@ -1171,7 +1179,7 @@ func TestSaveThatSucceededDespiteItsError(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.pass(5*time.Second, time.Second)
+		w.pass(5 * time.Second)
 		w.wantToken("access-2")
 		after, err := s.Load(t.Context(), "default")
 		if err != nil || after.Version != item.Version || before.Gen != 2 {
@@ -1191,11 +1199,11 @@ func TestUnsavedPairAtTheEndOfTheOldOne(t *testing.T) {
 				s.breaks(broken...)
 				return w.issuer.mint(), nil
 			})
-			w.pass(9*time.Minute+58*time.Second, time.Second)
+			w.pass(9*time.Minute + 58*time.Second)
 			if got := w.client.session.served.Load().Tokens.AccessToken; got != "access-1" {
 				t.Fatalf("%v: serves %s", broken, got)
 			}
-			w.pass(time.Second, time.Second)
+			w.pass(time.Second)
 			if got := w.client.session.served.Load().Tokens.AccessToken; got != "access-2" {
 				t.Fatalf("%v: serves %s, whose time is up", broken, got)
 			}
@@ -1210,15 +1218,15 @@ func TestStoreThatHangs(t *testing.T) {
 	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
 		w.signIn()
 		s.once("load", func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) })
-		w.pass(time.Minute+9*time.Second, time.Second)
+		w.pass(time.Minute + 9*time.Second)
 		if s := w.client.Status(); s.Err != nil {
 			t.Fatalf("status %+v before the time was up", s)
 		}
-		w.pass(time.Second, time.Second)
+		w.pass(time.Second)
 		if s := w.client.Status(); !errors.Is(s.Err, context.DeadlineExceeded) || s.State != Degraded {
 			t.Fatalf("status %+v", s)
 		}
-		w.pass(time.Minute, time.Second)
+		w.pass(time.Minute)
 		if s := w.client.Status(); s.Err != nil || s.State != SignedIn {
 			t.Fatalf("status %+v once the store is back", s)
 		}
@@ -1238,7 +1246,7 @@ func TestUnsavedPairIsSavedSoon(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.wantToken("access-1")
-		w.pass(saveAgain, saveAgain)
+		w.pass(saveAgain)
 		w.wantToken("access-2")
 	})
 }
@@ -1256,9 +1264,9 @@ func TestLoginOverADamagedRecordThatCannotBeSaved(t *testing.T) {
 		s.breaks("save")
 		before := logins.Load()
 		w.restart()
-		w.pass(time.Minute, time.Second)
+		w.pass(time.Minute)
 		s.meet(nil)
-		w.pass(time.Minute, time.Second)
+		w.pass(time.Minute)
 		if s := w.client.Status(); s.PersistPending || s.State != SignedIn || logins.Load() != before+1 {
 			t.Fatalf("status %+v after %d logins", s, logins.Load()-before)
 		}
@@ -1288,11 +1296,11 @@ func TestRecordDamagedMeanwhile(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := w.issuer.mint().AccessToken
-			w.pass(59*time.Minute+30*time.Second, time.Second)
+			w.pass(59*time.Minute + 30*time.Second)
 			if logins.Load() > 1 || w.issuer.calls() != 0 {
 				t.Fatalf("%d logins and %d refreshes while the token lives", logins.Load(), w.issuer.calls())
 			}
-			w.pass(2*time.Minute, time.Second)
+			w.pass(2 * time.Minute)
 			if !login {
 				if _, err := w.client.Token(t.Context()); !errors.Is(err, storage.ErrCorrupt) {
 					t.Errorf("Token = %v", err)
@@ -1308,4 +1316,44 @@ func TestRecordDamagedMeanwhile(t *testing.T) {
 			w.wantCalls(0)
 		})
 	}
+}
+
+// What comes beside an error replaces what it holds, and nothing else.
+func TestExtraBesideAnError(t *testing.T) {
+	for name, tt := range map[string]struct {
+		extra map[string]string
+		want  string
+	}{"with Extra": {map[string]string{"k": "new"}, "new"}, "without": {nil, "old"}} {
+		inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+			token := w.issuer.mint()
+			token.Extra = map[string]string{"k": "old"}
+			if err := w.client.SignIn(t.Context(), token); err != nil {
+				t.Fatal(err)
+			}
+			w.issuer.then(func(context.Context, Token) (Token, error) {
+				return Token{RefreshToken: "delivered", Extra: tt.extra}, &RefreshError{}
+			})
+			_ = w.client.Refresh(t.Context())
+			if got := w.stored().Tokens; got.RefreshToken != "delivered" || got.Extra["k"] != tt.want {
+				t.Errorf("%s: stored %+v", name, got)
+			}
+		})
+	}
+}
+
+// A process may have been frozen until its new token had ended: the next one is
+// fetched at once, but not for ever.
+func TestTokenThatHadEndedOnArrivalOnce(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		w.issuer.then(func(context.Context, Token) (Token, error) {
+			return Token{AccessToken: "late", RefreshToken: "refresh-late", Expiry: w.clock.Now().Add(-time.Second)}, nil
+		})
+		if err := w.client.Refresh(t.Context()); err != nil {
+			t.Fatalf("Refresh = %v", err)
+		}
+		if got := strings.Join(w.issuer.sent, " "); got != "refresh-1 refresh-late" {
+			t.Errorf("sent %s", got)
+		}
+	})
 }

@@ -66,9 +66,9 @@ func TestSomebodyElsesOpenNote(t *testing.T) {
 				r.Note = record.Note{Owner: "a process that was killed", N: 1, Began: epoch.Add(-5 * time.Second)}
 				w.leave(r)
 				w.restart()
-				w.pass(tt.first-time.Second, time.Second)
+				w.pass(tt.first - time.Second)
 				w.wantCalls(0)
-				w.pass(2*time.Second, time.Second)
+				w.pass(2 * time.Second)
 				w.wantCalls(1)
 				w.wantToken("access-1")
 			})
@@ -92,7 +92,7 @@ func TestNoteAfterAnAttempt(t *testing.T) {
 		inWorld(t, 10*time.Minute, nil, func(t *testing.T, w *world) {
 			w.signIn()
 			w.issuer.then(fails(tt.err), fails(tt.err))
-			w.pass(6*time.Minute, time.Minute)
+			w.pass(6 * time.Minute)
 			if n := w.stored().Note; n.Open() != tt.open || n.N == 0 {
 				t.Errorf("after %v: note %+v, want open = %v", tt.err, n, tt.open)
 			}
@@ -115,7 +115,7 @@ func TestSignOutThatCouldNotDelete(t *testing.T) {
 			t.Errorf("event %+v, status %+v", e, w.client.Status())
 		}
 		store.load.Store(false)
-		w.pass(2*time.Minute, time.Minute)
+		w.pass(2 * time.Minute)
 		if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrSignedOut) {
 			t.Fatalf("the session came back: %v", err)
 		}
@@ -137,7 +137,7 @@ func TestSignOutElsewhereIsNotSignedInAgain(t *testing.T) {
 		if err := w.store.Delete(t.Context(), "default", ""); err != nil {
 			t.Fatal(err)
 		}
-		w.pass(10*time.Minute, time.Minute)
+		w.pass(10 * time.Minute)
 		if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrSignedOut) || logins.Load() != 1 {
 			t.Fatalf("Token = %v after %d logins", err, logins.Load())
 		}
@@ -153,7 +153,7 @@ func TestTokenThatHadEndedOnArrival(t *testing.T) {
 		if _, err := w.client.Token(t.Context()); !errors.As(err, &failed) || !strings.Contains(err.Error(), "on arrival") {
 			t.Fatalf("Token = %v", err)
 		}
-		w.pass(10*time.Minute, time.Second)
+		w.pass(10 * time.Minute)
 		if n := w.issuer.calls(); n > 20 {
 			t.Fatalf("%d refreshes in 10 min: a storm", n)
 		}
@@ -169,12 +169,12 @@ func TestLeaseIsKeptUntilThePairIsSaved(t *testing.T) {
 			store.save.Store(true)
 			return w.issuer.mint(), nil
 		})
-		w.pass(6*time.Minute, time.Minute)
+		w.pass(6 * time.Minute)
 		if w.leaseFree() {
 			t.Fatal("the lease was free while the pair was not saved")
 		}
 		store.save.Store(false)
-		w.pass(time.Minute, time.Second)
+		w.pass(time.Minute)
 		if !w.leaseFree() {
 			t.Fatal("the lease was kept after the pair was saved")
 		}
@@ -251,7 +251,7 @@ func TestAnswerWithoutARefreshTokenKeepsTheOldOne(t *testing.T) {
 			t.RefreshToken = ""
 			return t, nil
 		})
-		w.pass(13*time.Minute, time.Minute)
+		w.pass(13 * time.Minute)
 		w.wantCalls(2)
 		if got := w.issuer.sent[1]; got != "refresh-1" {
 			t.Fatalf("the second refresh sent %q", got)
@@ -280,7 +280,7 @@ func TestSignInOverARecordThatChanged(t *testing.T) {
 func TestSignInElsewhereIsSeenWithinOneInterval(t *testing.T) {
 	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
 		w.leave(record.First(record.Tokens(Token{AccessToken: "elsewhere", TokenType: "Bearer", IssuedAt: epoch, Expiry: epoch.Add(time.Hour)}), causeSignIn))
-		w.pass(time.Minute, time.Second)
+		w.pass(time.Minute)
 		w.wantToken("elsewhere")
 		synctest.Wait()
 		if s := w.client.Status(); s.State != SignedIn {
@@ -294,7 +294,7 @@ func TestSignInElsewhereIsSeenWithinOneInterval(t *testing.T) {
 func TestClockOfAnotherHost(t *testing.T) {
 	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
 		w.leave(record.First(record.Tokens(Token{AccessToken: "elsewhere", TokenType: "Bearer", IssuedAt: epoch.Add(time.Hour), Expiry: epoch.Add(70 * time.Minute)}), causeSignIn))
-		w.pass(time.Minute, time.Second)
+		w.pass(time.Minute)
 		if left := w.client.Status().Expiry.Sub(w.clock.Now()); left > 10*time.Minute {
 			t.Fatalf("a token of 10 min has %v left", left)
 		}
@@ -376,13 +376,13 @@ func TestFolderThatTakesNoWrites(t *testing.T) {
 		if err := os.MkdirAll(filepath.Join(temp, "in the way"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		w.pass(9*time.Minute, time.Second)
+		w.pass(9 * time.Minute)
 		w.wantCalls(0)
 		w.wantToken("access-1")
 		if s := w.client.Status(); s.State != Degraded || s.Err == nil || s.PersistPending {
 			t.Fatalf("Status = %+v, want the store's error", s)
 		}
-		w.pass(2*time.Minute, time.Second)
+		w.pass(2 * time.Minute)
 		w.wantCalls(1)
 		w.wantToken("access-2")
 		if s := w.client.Status(); !s.PersistPending {
@@ -391,7 +391,7 @@ func TestFolderThatTakesNoWrites(t *testing.T) {
 		if err := os.RemoveAll(temp); err != nil {
 			t.Fatal(err)
 		}
-		w.pass(time.Minute, time.Second)
+		w.pass(time.Minute)
 		if s := w.client.Status(); s.State != SignedIn || s.PersistPending {
 			t.Fatalf("Status = %+v, want it saved", s)
 		}
@@ -428,7 +428,7 @@ func TestRecordIsDamagedWhileWeRun(t *testing.T) {
 	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
 		w.signIn()
 		w.overwrite("first damage")
-		w.pass(2*time.Minute, time.Minute)
+		w.pass(2 * time.Minute)
 		w.wantToken("access-1")
 		if s := w.client.Status(); s.State != Degraded || !errors.Is(s.Err, storage.ErrCorrupt) || w.aside() != "" {
 			t.Errorf("status %+v; kept aside %q", s, w.aside())
@@ -475,7 +475,7 @@ func TestRecordOfANewerReleaseStays(t *testing.T) {
 		inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
 			w.overwrite(`{"evertoken":7}`)
 			if looks {
-				w.pass(time.Minute, time.Minute)
+				w.pass(time.Minute)
 			}
 			if err := w.client.SignIn(t.Context(), w.issuer.mint()); err == nil || !strings.Contains(err.Error(), "newer release") {
 				t.Errorf("SignIn = %v", err)
@@ -531,7 +531,7 @@ func TestSignOutAndWhatOthersWrote(t *testing.T) {
 				if got := w.issuer.revocations(); got != tt.revoked || w.absent() == tt.stays {
 					t.Errorf("revoked %q, deleted %t", got, w.absent())
 				}
-				w.pass(time.Minute, time.Minute)
+				w.pass(time.Minute)
 				if s := w.client.Status(); (s.State == SignedIn) != tt.stays {
 					t.Errorf("status %+v", s)
 				}
@@ -561,11 +561,11 @@ func TestExpiryOfAnAdoptedToken(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
 				w.signIn()
-				w.pass(5*time.Minute, time.Minute)
+				w.pass(5 * time.Minute)
 				last := w.clock.Now()
-				w.pass(30*time.Second, 30*time.Second)
+				w.pass(30 * time.Second)
 				tt.write(w)
-				w.pass(30*time.Second, 30*time.Second)
+				w.pass(30 * time.Second)
 				if got := w.client.Status().Expiry.Sub(last); got != tt.expiry {
 					t.Errorf("ends %v after the last look, want %v", got, tt.expiry)
 				}
@@ -579,12 +579,12 @@ func TestExpiryOfAnAdoptedToken(t *testing.T) {
 func TestExpiryOfATokenWhoseAttemptWasSeen(t *testing.T) {
 	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
 		w.signIn()
-		w.pass(90*time.Second, 30*time.Second)
+		w.pass(90 * time.Second)
 		asked := w.clock.Now()
 		w.change(func(r record.Record) record.Record { return r.Announced("other", causeDue, asked) })
-		w.pass(60*time.Second, 30*time.Second)
+		w.pass(60 * time.Second)
 		w.change(renewedElsewhere(asked, 20*time.Minute))
-		w.pass(30*time.Second, 30*time.Second)
+		w.pass(30 * time.Second)
 		if got := w.client.Status().Expiry.Sub(asked); got != 20*time.Minute {
 			t.Errorf("ends %v after it was asked for", got)
 		}
@@ -598,12 +598,12 @@ func TestExpiryAfterAFrozenLook(t *testing.T) {
 		w.signIn()
 		frozen := make(chan struct{})
 		s.once("loaded", func(context.Context) error { <-frozen; return nil })
-		w.pass(65*time.Second, time.Second)
+		w.pass(65 * time.Second)
 		asked := w.clock.Now()
 		w.change(renewedElsewhere(asked, 20*time.Minute))
-		w.pass(4*time.Second, time.Second)
+		w.pass(4 * time.Second)
 		close(frozen)
-		w.pass(time.Minute, time.Second)
+		w.pass(time.Minute)
 		if got := w.client.Status().Expiry.Sub(asked); got != 20*time.Minute {
 			t.Errorf("ends %v after it was asked for", got)
 		}
@@ -623,18 +623,18 @@ func TestStoreThatFallsBack(t *testing.T) {
 		newest := w.stored()
 		w.leave(old)
 		s.once("save", func(context.Context) error { w.leave(old.Announced("other", causeDue, w.clock.Now())); return nil })
-		w.pass(time.Minute, time.Minute)
+		w.pass(time.Minute)
 		if got := w.stored(); got.Gen != newest.Gen || got.Tokens.AccessToken != "access-2" {
 			t.Errorf("stored gen %d with %q", got.Gen, got.Tokens.AccessToken)
 		}
 		if s := w.client.Status(); s.Err != nil || s.PersistPending || s.State != SignedIn {
 			t.Errorf("status %+v", s)
 		}
-		w.pass(9*time.Minute, time.Minute)
+		w.pass(9 * time.Minute)
 		w.leave(old)
-		w.pass(time.Minute, time.Minute)
+		w.pass(time.Minute)
 		w.leave(renewedElsewhere(epoch.Add(5*time.Minute), time.Hour)(newest))
-		w.pass(time.Minute, time.Minute)
+		w.pass(time.Minute)
 		if got := w.client.Status().Expiry; got != epoch.Add(65*time.Minute) {
 			t.Errorf("ends at %v", got)
 		}
@@ -705,7 +705,7 @@ func TestSignOutTwiceThatCouldNotDelete(t *testing.T) {
 			}
 		}
 		s.meet(nil)
-		w.pass(time.Minute, time.Second)
+		w.pass(time.Minute)
 		if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrSignedOut) || !w.absent() {
 			t.Fatalf("Token = %v, the record is deleted: %t", err, w.absent())
 		}
@@ -736,7 +736,7 @@ func TestPairWaitsForItsTurn(t *testing.T) {
 		}
 		synctest.Wait()
 		close(proceed)
-		w.pass(20*time.Second, time.Second)
+		w.pass(20 * time.Second)
 		for range 2 {
 			if err := <-signedIn; !errors.Is(err, context.DeadlineExceeded) {
 				t.Fatalf("SignIn = %v", err)

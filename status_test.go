@@ -191,7 +191,7 @@ func TestLog(t *testing.T) {
 				w.issuer.then(fails(&RefreshError{Outcome: Unavailable, StatusCode: 503}))
 				_ = w.client.Refresh(t.Context())
 				s.breaks("load")
-				w.pass(time.Minute, time.Minute)
+				w.pass(time.Minute)
 				s.meet(nil)
 			})
 			want := "level=INFO msg=\"evertoken: session started\" reason=sign-in expiry=2030-01-01T01:00:00.000Z\n"
@@ -220,7 +220,7 @@ func TestWarningOfShortLives(t *testing.T) {
 			c.Logger, c.WindowFraction = slog.New(slog.NewTextHandler(&log, nil)), tt.fraction
 		}, func(_ *testing.T, w *world) {
 			w.signIn()
-			w.pass(20*time.Minute, time.Minute)
+			w.pass(20 * time.Minute)
 		})
 		if got := strings.Count(log.String(), "WindowFraction"); got != tt.want {
 			t.Errorf("%v, fraction %v: warned %d times\n%s", tt.lifetime, tt.fraction, got, log.String())

@@ -197,7 +197,7 @@ func (b *trackedBody) Close() error { b.closed = true; return nil }
 // The refused answer is drained, so that its connection can be used again, but
 // no further than is worth it, and closed before the request is sent again.
 func TestRefusedAnswerIsDrained(t *testing.T) {
-	for size, want := range map[int]int{100: 100, 10 << 20: 64 << 10} {
+	for size, want := range map[int]int{100: 100, 1 << 20: 64 << 10} {
 		refused := &trackedBody{Reader: io.LimitReader(strings.NewReader(strings.Repeat("x", size)), int64(size))}
 		sent := 0
 		c, _ := signedInClient(t, answering(func(r *http.Request) (*http.Response, error) {
