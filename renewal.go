@@ -32,6 +32,7 @@ func (r *refresher) renew(cause string) error {
 	for {
 		r.hold.prompt = false
 		err := r.attempt(cause)
+		before := r.session.known.Load()
 		r.settleRight()
 		if err == nil || !r.hold.prompt {
 			return err
@@ -44,6 +45,10 @@ func (r *refresher) renew(cause string) error {
 		r.poke() // this sleep may have been woken by a wish, which the loop is still to take
 		if r.ctx.Err() != nil {
 			return ErrClosed
+		}
+		if k := r.session.known.Load(); r.overtaken(before, k) { // somebody has signed in or out meanwhile
+			r.hold = hold{}
+			return k.err
 		}
 	}
 }

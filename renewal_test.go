@@ -440,6 +440,23 @@ func TestWaitForSomebodyElsesNote(t *testing.T) {
 	}
 }
 
+// Who signs in while such a note is waited for has a fresh token, which is not
+// renewed for the sake of the old one.
+func TestSignInDuringTheWaitForANote(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.leave(signedInElsewhere(epoch.Add(-61*time.Minute), time.Hour).Announced("killed", causeDue, epoch.Add(-time.Minute)))
+		w.restart()
+		w.pass(time.Second)
+		w.signIn()
+		w.pass(10 * time.Second)
+		w.wantCalls(0)
+		w.wantToken("access-1")
+		if s := w.client.Status(); s.Err != nil || s.Failures != 0 {
+			t.Errorf("status: %+v", s)
+		}
+	})
+}
+
 // Servers refuse the token: somebody else's attempt is given two minutes.
 func TestSomebodyElsesNoteAndA401(t *testing.T) {
 	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
