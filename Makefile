@@ -13,7 +13,7 @@ ZITADEL         = .tools/zitadel-oidc-$(ZITADEL_VERSION)/server
 NODE_MODULES    = interop/oidc-provider/node_modules/.package-lock.json
 INTEROP         = .tools/interop
 
-.PHONY: test lint fuzz cover torture bench simulate interop
+.PHONY: test lint fuzz cover torture bench simulate mutations compare interop
 
 # Building runtime/cgo for the race detector is the honest question whether it
 # works here: it needs cgo, a C compiler, its headers, and a platform that has it.
@@ -83,7 +83,17 @@ torture:
 bench:
 	cd bench && GOWORK=off go run .
 
-# New worlds of the simulation for DURATION, and what happened in them.
+# New worlds of the simulation for DURATION, and what happened in them. One in
+# which something was wrong ends it, and tells the command that shows it again.
 DURATION = 1m
 simulate:
 	GOWORK=off go test ./internal/sim -run Simulate -seed $$(date +%s) -duration $(DURATION) -timeout 0 -v
+
+# Breaks the product in every way that the simulation is known to find.
+mutations:
+	GOWORK=off go test ./internal/sim -run Mutations -mutations -timeout 0 -v
+
+# The same worlds with the ways in which others renew: what the network costs.
+WORLDS = 100
+compare:
+	GOWORK=off go test ./internal/sim -run Compare -seed 1 -compare $(WORLDS) -timeout 0 -v

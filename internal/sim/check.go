@@ -100,7 +100,13 @@ func (c *checker) begun(t evertoken.Token) {
 	now := time.Now()
 	first := &token{family: f, n: 1, born: now}
 	c.tokens[t.RefreshToken] = first
-	c.accesses[t.AccessToken] = access{first, now.Add(c.w.lifetime)}
+	c.accesses[t.AccessToken] = c.access(t.AccessToken, first, now)
+}
+
+// access is for a new access token. Those of one second may have the same bytes.
+func (c *checker) access(jwt string, refresh *token, now time.Time) access {
+	_, again := c.accesses[jwt]
+	return access{refresh, now.Add(c.w.lifetime), again}
 }
 
 // sent is told of each request that has reached the issuer's side of the wire.
@@ -145,7 +151,7 @@ func (c *checker) checkNote(a *attempt, secret string) {
 		a.noted, p.note = p.notedAt, ""
 		return
 	}
-	a.noted = a.link.began
+	a.noted, a.unannounced = a.link.began, true
 	if c.w.kind == leases {
 		c.violateLocked("%s sends %v without a note in the store", p.slot, a.token)
 	}
@@ -274,13 +280,13 @@ func (c *checker) processed(a *attempt, refresh, jwt string) {
 		if n := c.tokens[refresh]; n != nil {
 			a.got = n
 		} else if refresh != "" {
-			n = &token{family: t.family, n: t.n + 1, born: a.noted, trip: now.Sub(a.noted)}
+			n = &token{family: t.family, n: t.n + 1, prev: t, unsure: a.unannounced, born: a.noted, trip: now.Sub(a.noted)}
 			c.tokens[refresh], t.next, t.spentBy, a.got = n, n, a, n
 		}
 		if a.got == t { // it does not rotate: the access token's life begins anew
 			t.born, t.trip = a.noted, now.Sub(a.noted)
 		}
-		c.accesses[jwt] = access{a.got, now.Add(c.w.lifetime)}
+		c.accesses[jwt] = c.access(jwt, a.got, now)
 		c.w.trace.add("issuer", "gives %v to %s", a.got, a.p.slot)
 	}
 }
@@ -491,7 +497,7 @@ func (c *checker) saved(p *process, before, after []byte) {
 		t.saved = time.Now()
 		t.trip = t.saved.Sub(t.born)
 	}
-	t.whole = t.whole || c.accesses[r.Tokens.Access].refresh == t
+	t.whole = t.whole || !t.unsure && c.accesses[r.Tokens.Access].refresh == t
 	note := ""
 	if r.Note.Owner != "" {
 		p.note, p.notedAt = r.Note.Digest, time.Now()
@@ -574,6 +580,9 @@ func (c *checker) used(p *process, u *url.URL, jwt string) {
 		c.violateLocked("%s uses an access token that the issuer never gave", p.slot)
 		return
 	}
+	if !a.shared {
+		c.checkUnsaved(p, a.refresh)
+	}
 	var tolerance time.Duration
 	for _, o := range c.w.skews {
 		tolerance = max(tolerance, 2*o.Abs())
@@ -583,6 +592,17 @@ func (c *checker) used(p *process, u *url.URL, jwt string) {
 	}
 	if late := now.Sub(a.ends) - tolerance; late > 0 && c.w.rates[hostClock]+c.w.rates[issuerClock] == 0 {
 		c.violateLocked("%s uses an access token %v after its end", p.slot, late)
+	}
+}
+
+// checkUnsaved: a new token is not used before it is stored, for as long as there
+// is the old one.
+func (c *checker) checkUnsaved(p *process, t *token) {
+	if !t.saved.IsZero() || t.prev == nil || !t.prev.whole || c.w.skewed() || c.w.rates[keyChange] > 0 {
+		return
+	}
+	if left := t.prev.born.Add(c.w.lifetime - t.prev.trip - 5*time.Second).Sub(p.bubble()); left > 0 {
+		c.violateLocked("%s uses %v, which is not stored, although the one before lives for another %v", p.slot, t, left)
 	}
 }
 
@@ -651,7 +671,10 @@ func (c *checker) served(p *process, since time.Time, status int, err error) {
 func (c *checker) checkSignedOut(p *process, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p.seen == "" || p.leftOut || p.seen != c.session || now.Sub(p.seenAt) < time.Second || p.stoodStill(p.seenAt) || p.isDead() {
+	if c.w.rates[rollback] > 0 {
+		return // it may know better than the store
+	}
+	if p.seen == "" || p.signsOut || p.seen != c.session || now.Sub(p.seenAt) < time.Second || p.stoodStill(p.seenAt) || p.isDead() {
 		return
 	}
 	c.violateLocked("%s is told that it is signed out, although it found a session in the store %v ago", p.slot, now.Sub(p.seenAt))

@@ -21,13 +21,18 @@
 //     marked as over only on the issuer's word.
 //   - No request carries a token that has expired, or goes to a foreign origin
 //     with one; no log line, event or error holds a secret.
-//   - Nobody hammers the issuer, and nothing runs after Close.
+//   - Nobody hammers the issuer, nor renews before it is due; however many
+//     processes share a session, it is renewed as if there were one.
+//   - Where nothing has been wrong for long, requests do not wait.
+//   - Nothing runs after Close.
 //   - When the faults end, all processes come to one token and are served.
 //
 // # Running it
 //
 //	go test ./internal/sim                                       fixed seeds
-//	go test ./internal/sim -run Simulate -duration 10m -v        new ones, and a report
+//	make simulate DURATION=10m                                   new ones, and a report
 //	go test ./internal/sim -run Replay -seed 42 -v               one, with its trace
-//	go test ./internal/sim -run Mutations -mutations -v          proof that it can fail
+//	go test ./internal/sim -run Twice -seed 1 -seeds 30          that a seed decides everything
+//	make mutations                                               proof that it can fail
+//	make compare                                                 the same worlds with other clients
 package sim

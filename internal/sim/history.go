@@ -21,10 +21,12 @@ type token struct {
 	n       int
 	born    time.Time     // when its sender announced the exchange that brought it
 	trip    time.Duration // how long that exchange took
+	prev    *token        // what it came of; nil: a sign-in
 	next    *token        // what it was exchanged for; nil: it is the current one
 	spentBy *attempt      // the exchange that did so
 	saved   time.Time     // when a record with it was stored first; zero: never
-	whole   bool          // its access token was stored too, and did not get lost on the way
+	unsure  bool          // when it was asked for is not known: there was no note
+	whole   bool          // that is known, and its access token was stored too
 	sends   []*attempt
 }
 
@@ -42,26 +44,28 @@ func (t *token) successorSaved() time.Time {
 
 // An attempt is one request with a refresh token on the wire.
 type attempt struct {
-	link     *link
-	p        *process
-	token    *token
-	renewal  bool      // and not a revocation
-	noted    time.Time // when its note was stored; zero: without one
-	at       time.Time
-	ended    time.Time // when the client was done with it: answered, cut off, given up or killed
-	gaveUp   bool      // the client hung up by itself
-	killed   bool      // the client died first
-	granted  time.Time // when the issuer processed it with success
-	refused  bool
-	arrived  time.Time // when the client had read the answer
-	got      *token
-	unproven bool // it ended without an answer that explains it
+	link        *link
+	p           *process
+	token       *token
+	renewal     bool      // and not a revocation
+	noted       time.Time // when its note was stored, or the dialling began
+	unannounced bool      // there was no note
+	at          time.Time
+	ended       time.Time // when the client was done with it: answered, cut off, given up or killed
+	gaveUp      bool      // the client hung up by itself
+	killed      bool      // the client died first
+	granted     time.Time // when the issuer processed it with success
+	refused     bool
+	arrived     time.Time // when the client had read the answer
+	got         *token
+	unproven    bool // it ended without an answer that explains it
 }
 
 // An access is what is known of one access token.
 type access struct {
 	refresh *token
 	ends    time.Time
+	shared  bool // another refresh token brought the same
 }
 
 // stored is what the checker reads of a record. The names are those of the

@@ -91,6 +91,7 @@ func (c *conn) Write(b []byte) (int, error) {
 	}
 	c.write.Do(func() {
 		c.link.p.step(c.link.dice, "before send", 1)
+		c.link.p.w.meanwhile(c.link.p, c.link.dice)
 		c.link.slept = time.Since(c.link.connects) > 0
 	})
 	if !c.link.p.pass() {

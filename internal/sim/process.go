@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -158,9 +159,9 @@ func (p *process) step(d *dice, where string, weight float64) bool {
 		p.w.trace.add(p.slot, "is killed %s", where)
 		p.die()
 		return false
-	case p.w.strikes(d, frozen, p.slot, weight):
+	case p.w.strikes(d, frozen, p.slot, math.Sqrt(weight)): // who only reads has something to lose here as well
 		p.stall(d, frozen, where)
-	case p.w.strikes(d, suspend, p.slot, weight):
+	case p.w.strikes(d, suspend, p.slot, math.Sqrt(weight)):
 		p.stall(d, suspend, where)
 	}
 	return p.pass()

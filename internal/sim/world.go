@@ -421,6 +421,30 @@ func (w *world) befall(f fault, p *process) {
 	}
 }
 
+// meanwhile lets somebody do something while a process waits for an answer, which
+// would hardly ever happen by chance.
+func (w *world) meanwhile(p *process, d *dice) {
+	for _, f := range []fault{closing, signOut, signIn} {
+		if !w.strikes(d, f, p.slot, 0.2) {
+			continue
+		}
+		wait := d.between(time.Millisecond, 10*time.Second)
+		w.errand(func() {
+			if !w.rest(wait) {
+				return
+			}
+			switch f {
+			case closing:
+				w.close(p)
+			case signOut:
+				w.signOut(p)
+			default:
+				w.signIn(w.slotOf(p))
+			}
+		})
+	}
+}
+
 func (w *world) slotOf(p *process) int {
 	for i := range w.slots {
 		if fmt.Sprintf("p%d", i+1) == p.slot {
