@@ -46,7 +46,7 @@ func (r *refresher) renew(cause string) error {
 		if r.ctx.Err() != nil {
 			return ErrClosed
 		}
-		if k := r.session.known.Load(); r.overtaken(before, k) { // somebody has signed in or out meanwhile
+		if k := r.session.known.Load(); k.SID != r.sid || r.overtaken(before, k) { // somebody has signed in or out meanwhile
 			r.hold = hold{}
 			return k.err
 		}
