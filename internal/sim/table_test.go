@@ -78,8 +78,6 @@ func table() []mutation {
 		{"SignOut does not keep Login away", 0, []edit{
 			{"client.go", "	c.loop.leftOut.Store(true) // even if ctx ends before our turn\n", ""},
 			{"client.go", "		c.loop.leftOut.Store(true)\n", ""}}},
-		{"SignOut keeps Login away too early", 0, []edit{
-			{"client.go", "		c.loop.leftOut.Store(true)\n", ""}}},
 		{"somebody else's sign-out does not keep Login away", 0, []edit{{loop,
 			"			r.leftOut.Store(true)\n", ""}}},
 		{"SignIn and SignOut leave what is under way alone", 0, []edit{{session,
