@@ -117,7 +117,6 @@ func ExampleServer_Fail() {
 		fault evertest.Fault
 	}{
 		{"a proxy in maintenance", evertest.Status(http.StatusServiceUnavailable)},
-		{"an issuer that asks for patience", evertest.Busy(7 * time.Second)},
 		{"a slow issuer", evertest.Delay(10 * time.Millisecond)},
 		{"the request lost", evertest.DropBefore()},
 		{"the reply lost", evertest.DropAfter()},
@@ -140,7 +139,6 @@ func ExampleServer_Fail() {
 	}
 	// Output:
 	// a proxy in maintenance: unavailable
-	// an issuer that asks for patience: unavailable
 	// a slow issuer: renewed, the issuer saw 1
 	// the request lost: renewed, the issuer saw 1
 	// the reply lost: renewed, the issuer saw 2
@@ -166,6 +164,20 @@ func ExampleServer_Script() {
 	// Output:
 	// unavailable 403
 	// {Refreshes:2 SpentTwice:0 ExpiredSent:0}
+}
+
+// An issuer that asks for patience gets it.
+func ExampleBusy() {
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	srv := evertest.NewServer(t)
+	client := newClient(t, srv)
+	srv.Script(evertest.Busy(7 * time.Second))
+	var failed *evertoken.RefreshError
+	if errors.As(client.Refresh(t.Context()), &failed) {
+		fmt.Println(failed.Outcome, failed.RetryAfter)
+	}
+	// Output: unavailable 7s
 }
 
 // Off the network: the token that is there goes on being served, although its API
@@ -248,7 +260,7 @@ func ExampleFault() {
 	client := newClient(t, srv)
 	srv.Fail(1, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprint(w, `{"result":null,"type":"UnexpectedError","errorMessages":["no key"]}`)
+		_, _ = fmt.Fprint(w, `{"result":null,"type":"UnexpectedError","errorMessages":["no key"]}`)
 	})
 	err := client.Refresh(t.Context())
 	var failed *evertoken.RefreshError
