@@ -46,6 +46,7 @@ func run(t *testing.T, seed uint64) Result {
 // TestSeeds runs worlds that never change: what held yesterday holds today. Between
 // them they know every fault.
 func TestSeeds(t *testing.T) {
+	t.Parallel() // to the compiler of TestMutations
 	total := newResult()
 	for s := range uint64(12) {
 		total.add(run(t, s+1))
@@ -60,6 +61,7 @@ func TestSeeds(t *testing.T) {
 // TestTwice runs worlds twice: a seed decides everything, so they have to come
 // out the same.
 func TestTwice(t *testing.T) {
+	t.Parallel()
 	first := max(*seed, 1)
 	for s := first; s < first+max(*seeds, 1); s++ {
 		if a, b := run(t, s), run(t, s); a.Digest != b.Digest {
