@@ -14,6 +14,7 @@ import (
 
 const (
 	leaseTTL      = 15 * time.Second // for how long a holder that died or froze keeps others from sending
+	leaseLook     = time.Second      // who waits for the lease looks at the record this often
 	loginPatience = time.Minute      // one call of Config.Login
 )
 
@@ -110,7 +111,7 @@ func (r *refresher) acquire(s *snapshot, cause string) error {
 	if r.grace > 0 {
 		ttl = min(ttl, r.grace/3)
 	}
-	err := flight.Within(r.ctx, r.clock, min(r.sched.interval, time.Minute), func(ctx context.Context) error {
+	err := r.queue(s, func(ctx context.Context) error {
 		lease, err := leaser.Acquire(ctx, r.cfg.Session, ttl)
 		if err == nil {
 			r.held = flight.Hold(lease, ttl, r.clock)
@@ -124,6 +125,24 @@ func (r *refresher) acquire(s *snapshot, cause string) error {
 		return &storeError{"lease", err}
 	}
 	return nil
+}
+
+// queue waits for the right to send, for as long as there is reason to. It looks
+// at the record meanwhile: a holder that was killed when it had saved its token
+// leaves the lease to lapse, and the token to be used.
+func (r *refresher) queue(before *snapshot, acquire func(context.Context) error) error {
+	until := wall(r.clock).Add(min(r.sched.interval, time.Minute))
+	for {
+		look := earliest(wall(r.clock).Add(leaseLook), until)
+		err := flight.Within(r.ctx, r.clock, look.Sub(wall(r.clock)), acquire)
+		now := wall(r.clock)
+		if err == nil || now.Before(look) || !now.Before(until) || r.ctx.Err() != nil {
+			return err
+		}
+		if r.read() == nil && r.overtaken(before, r.session.known.Load()) {
+			return err
+		}
+	}
 }
 
 // settleRight releases the lease, unless a pair is still to be saved under it.
