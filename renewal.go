@@ -57,6 +57,8 @@ func (r *refresher) renew(cause string) error {
 // attempt is one renewal: lease, load, note, guard, send, save, publish.
 func (r *refresher) attempt(cause string) error {
 	before := r.session.known.Load()
+	r.took = 0
+	r.showLease()
 	kept := r.acquire(before, cause)
 	// Also without the right to send: who has kept it from us may have left a token.
 	err := r.read()
@@ -151,6 +153,7 @@ func (r *refresher) settleRight() {
 		r.held.Release()
 		r.held = nil
 	}
+	r.showLease()
 }
 
 // mayDoWithout says whether a token may be sent although the store failed: at
@@ -217,9 +220,11 @@ func (r *refresher) send(s *snapshot, cause string) error {
 	if cause == causeSignIn {
 		patience, call, r.loginAt = loginPatience, r.cfg.Login, sent.Add(r.sched.interval)
 	}
+	r.board.lease(leaseHere)
 	plan := flight.Plan{Clock: r.clock, Right: r.held, Patience: patience, Closing: r.ctx.Done()}
 	t, err := flight.Run(context.WithoutCancel(r.ctx), plan, call)
 	trip := wall(r.clock).Sub(sent)
+	r.took = trip
 	beside := Token{RefreshToken: t.RefreshToken, Extra: t.Extra}
 	if err == nil && t.AccessToken == "" {
 		err = errNoAccess
@@ -275,7 +280,7 @@ func (r *refresher) succeeded(old, n *snapshot) error {
 			r.hold.until = now.Add(noProgress(now, n.life))
 		}
 	}
-	r.board.tell(Event{Kind: kind, Reason: n.Cause, Expiry: n.life.expiry})
+	r.board.tell(Event{Kind: kind, Reason: n.Cause, Expiry: n.life.expiry, Took: r.took})
 	if !r.warned && r.sched.fraction == 0 && !n.life.expiry.IsZero() && n.life.lifetime() <= r.sched.window {
 		r.warned = true
 		r.board.logAt(slog.LevelWarn, "evertoken: tokens live no longer than ExpiryWindow, so each check renews them; WindowFraction makes that rarer",
@@ -291,6 +296,9 @@ func (r *refresher) failed(s *snapshot, cause string, beside Token, err error) e
 	f := failure{
 		outcome: known.Outcome, silent: errors.Is(err, context.DeadlineExceeded),
 		count: r.failures + 1, retryAfter: known.RetryAfter, late: errors.Is(err, errOnArrival),
+	}
+	if known.Outcome == NotSent {
+		r.took = 0
 	}
 	switch {
 	case cause == causeSignIn:
@@ -354,7 +362,7 @@ func (r *refresher) rejected(s *snapshot, cause string, err error) error {
 		return r.blocked(cause, failed)
 	}
 	now := wall(r.clock)
-	r.board.report(r.session.known.Load(), Event{Err: err, Outcome: Rejected})
+	r.board.report(r.session.known.Load(), Event{Err: err, Outcome: Rejected, Took: r.took})
 	r.hold = hold{now, fmt.Errorf("%w: %w", ErrSignedOut, err), r.mayLogin() && !now.Before(r.loginAt)}
 	return r.hold.err
 }
@@ -371,7 +379,7 @@ func (r *refresher) blocked(cause string, err error) error {
 func (r *refresher) wait(until time.Time, err error, e Event) error {
 	r.failures++
 	r.hold = hold{until, err, !until.After(wall(r.clock))}
-	e.Kind, e.Err, e.Next, e.Expiry = Failed, err, until, r.session.known.Load().life.expiry
+	e.Kind, e.Err, e.Next, e.Took, e.Expiry = Failed, err, until, r.took, r.session.known.Load().life.expiry
 	r.board.tell(e)
 	return err
 }
