@@ -1,8 +1,10 @@
 package evertoken
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -54,6 +56,7 @@ type refresher struct {
 	held     *flight.Right // nil: none; kept over rounds only while known is not saved
 	trouble  error         // what the store failed at last; nil: it did not
 	brought  bool          // somebody else has brought a token since the last check
+	took     time.Duration // by the exchange of the current attempt; zero: nothing was sent
 	warned   bool          // of a lifetime within the window
 }
 
@@ -87,18 +90,20 @@ type hold struct {
 // A wish is a renewal that requests wait for, shared by all that came before
 // the loop took it. err is set before done is closed.
 type wish struct {
-	cause string    // why a token is to be replaced that could be used; empty: none is
-	about *snapshot // which one
-	done  chan struct{}
-	err   error
+	cause   string    // why a token is to be replaced that could be used; empty: none is
+	about   *snapshot // which one
+	refused *snapshot // the one that others may be replacing just now; nil: none
+	done    chan struct{}
+	err     error
 }
 
 // ask makes a wish, or joins one. Its cause and about may be empty. Where a server
 // refused the token and it is too early for another renewal, the wish is merely to
-// look at the record: another process may have made a newer one.
+// look at the record: another process may have made a newer one, or be about to.
 func (r *refresher) ask(cause string, about *snapshot) *wish {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	looks := false
 	if cause == causeRefused {
 		for _, w := range []*wish{r.wish, r.taken} {
 			if w != nil && w.cause == cause && w.about.sameToken(about) {
@@ -106,11 +111,14 @@ func (r *refresher) ask(cause string, about *snapshot) *wish {
 			}
 		}
 		if !r.gate.pass(wall(r.clock), r.sched.interval, about) {
-			cause = ""
+			cause, looks = "", true
 		}
 	}
 	if r.wish == nil {
 		r.wish = &wish{done: make(chan struct{})}
+	}
+	if looks {
+		r.wish.refused = about
 	}
 	if w := r.wish; cause != "" && (w.about == nil || w.about.SID != about.SID || about.Newer(w.about.Record)) {
 		w.cause, w.about = cause, about
@@ -229,6 +237,10 @@ func (r *refresher) round(w *wish, check bool) {
 		if err = r.holding(cause); err == nil {
 			err = r.renew(cause)
 		}
+	} else if r.replacedElsewhere(w) {
+		err = r.await()
+	} else if check && err == nil {
+		r.board.tell(Event{Kind: Checked, Expiry: r.session.known.Load().life.expiry})
 	} else if r.session.served.Load().alive(wall(r.clock)) {
 		err = nil // the store may be down; what is in memory serves
 	}
@@ -259,7 +271,7 @@ func (r *refresher) read() error {
 			if !settled { // nobody else has this pair
 				r.orphan(before)
 			}
-		case Renewed, Failed: // are told where they happen
+		case Renewed, Failed, Checked: // are told where they happen
 		}
 		return err
 	})
@@ -300,6 +312,23 @@ func (r *refresher) cause(w *wish, check bool) string {
 		return causeDue
 	}
 	return ""
+}
+
+// replacedElsewhere says that a server refused the newest token while another
+// process is at work on the next: issuers may end the old one as soon as they have
+// made the new one, which that process has still to save.
+func (r *refresher) replacedElsewhere(w *wish) bool {
+	s := r.session.known.Load()
+	return w != nil && w.refused != nil && w.refused.sameToken(s) && r.foreign(s) && r.noteAge(s, wall(r.clock)) < leaseTTL
+}
+
+// await waits until nobody else has the right to send any more, and reads what
+// they have left.
+func (r *refresher) await() error {
+	if err := r.acquire(r.session.known.Load(), causeRefused); err != nil {
+		return err
+	}
+	return r.read()
 }
 
 // mayLogin says whether Login is to be called: somebody who signed out is not
@@ -415,5 +444,28 @@ func (r *refresher) show() {
 	if err == nil {
 		err = r.trouble
 	}
+	r.board.store(cmp.Or(r.trouble, storeFailure(r.hold.err)))
 	r.board.show(r.session.known.Load(), r.session.settled(), r.failures, err)
+}
+
+// storeFailure returns err if the store failed. A lease that somebody else kept for
+// long is none.
+func storeFailure(err error) error {
+	var failed *storeError
+	if !errors.As(err, &failed) || failed.step == "lease" && errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// showLease tells who may send.
+func (r *refresher) showLease() {
+	switch {
+	case r.held != nil:
+		r.board.lease(leaseHere)
+	case r.foreign(r.session.known.Load()):
+		r.board.lease(leaseElsewhere)
+	default:
+		r.board.lease("")
+	}
 }

@@ -223,6 +223,52 @@ func TestRefusedTokenThatWasReplacedElsewhere(t *testing.T) {
 	})
 }
 
+// Some issuers end an access token as soon as they have made the next. A 401 in
+// that moment waits for the process that is about to save it, although it is too
+// early for a renewal of our own; one that a killed process left does not hold
+// it up.
+func TestRefusedTokenThatIsBeingReplacedElsewhere(t *testing.T) {
+	for name, killed := range map[string]bool{"at work": false, "killed": true} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+				w.signIn()
+				if w.client.replace(t.Context(), w.client.session.served.Load()) == nil {
+					t.Fatal("the first refusal is not answered by a renewal")
+				}
+				before := w.stored()
+				lease, err := w.store.(storage.Leaser).Acquire(t.Context(), "default", time.Minute)
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.leave(before.Announced("elsewhere", causeDue, w.clock.Now()))
+				if killed {
+					lease.Release()
+				}
+				replaced := make(chan *snapshot, 1)
+				go func() { replaced <- w.client.replace(t.Context(), w.client.session.served.Load()) }()
+				w.pass(time.Second)
+				if waits := len(replaced) == 0; waits == killed {
+					t.Fatalf("waits for the other: %t", waits)
+				}
+				want := ""
+				if !killed {
+					w.leave(renewedElsewhere(w.clock.Now(), time.Hour)(before))
+					lease.Release()
+					want = "elsewhere"
+				}
+				got := ""
+				if s := <-replaced; s != nil {
+					got = s.Tokens.AccessToken
+				}
+				if got != want {
+					t.Errorf("replaced by %q, want %q", got, want)
+				}
+				w.wantCalls(1)
+			})
+		})
+	}
+}
+
 // A token that was refused because it had ended on its way is replaced as often
 // as that happens: only tokens that should be good are suspicious.
 func TestTokenThatEndedOnItsWayIsReplaced(t *testing.T) {
