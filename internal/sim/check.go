@@ -288,6 +288,7 @@ func (c *checker) processed(a *attempt, refresh, jwt string) {
 			t.born, t.trip = a.noted, now.Sub(a.noted)
 		}
 		c.accesses[jwt] = c.access(jwt, a.got, now)
+		c.accesses[jwt].hidden = a.unannounced
 		c.w.trace.add("issuer", "gives %v to %s", a.got, a.p.slot)
 	}
 }

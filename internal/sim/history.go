@@ -77,12 +77,12 @@ type access struct {
 	ends    time.Time
 	shared  bool      // another refresh token brought the same
 	saved   time.Time // when it was stored first; zero: never
-	hidden  bool      // at that time the note of its exchange stood in the record no more
+	hidden  bool      // at that time no note of its exchange stood in the record
 }
 
 func (a *access) save(hidden bool) {
 	if a.saved.IsZero() {
-		a.saved, a.hidden = time.Now(), hidden
+		a.saved, a.hidden = time.Now(), a.hidden || hidden
 	}
 }
 

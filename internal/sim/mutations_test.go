@@ -24,7 +24,7 @@ var (
 // found in the world of seed, and perhaps in others.
 type mutation struct {
 	name  string
-	seed  uint64 // 0: not known; -seeds are tried
+	seed  uint64
 	edits []edit
 }
 
@@ -32,7 +32,7 @@ type mutation struct {
 type edit struct{ file, old, new string }
 
 // few are the mutations that are tried without -mutations.
-const few = "^(no note|compare-and-swap off|a secret in an error)$"
+const few = "^(no note|compare-and-swap off)$"
 
 // TestMutations proves that the simulation can fail. It builds itself once for each
 // mutation and runs the world in which that is found, which takes some seconds. Of
@@ -114,20 +114,32 @@ func (m mutation) write(t *testing.T, root, dir string) string {
 
 var finding = regexp.MustCompile(`seed (\d+): (.*)`)
 
-// hunt runs worlds until one finds the mutation.
+// hunt runs the world that is known to find the mutation. The product may have
+// changed what happens there, so that others have to be tried: then the table is to
+// be brought up to date.
 func (m mutation) hunt(t *testing.T, binary string) {
 	t.Helper()
-	first, worlds := m.seed, uint64(1)
-	if m.seed == 0 {
-		first, worlds = 1, *seeds
+	if m.isFound(t, binary, m.seed, 1) {
+		return
 	}
-	out, err := exec.Command(binary, "-test.run", "Simulate", "-seed", fmt.Sprint(first), "-seeds", fmt.Sprint(worlds)).CombinedOutput()
-	switch found := finding.FindSubmatch(out); {
-	case err == nil:
-		t.Errorf("%-45s is not found", m.name)
-	case found == nil:
-		t.Errorf("%-45s ends in another way: %v\n%s", m.name, err, out)
-	default:
-		t.Logf("%-45s seed %4s: %s", m.name, found[1], found[2])
+	t.Logf("%-49s not in the world of seed %d any more", m.name, m.seed)
+	if !m.isFound(t, binary, 1, max(*seeds, 150)) {
+		t.Errorf("%-49s is not found", m.name)
 	}
+}
+
+// isFound runs worlds until one finds the mutation.
+func (m mutation) isFound(t *testing.T, binary string, seed, worlds uint64) bool {
+	t.Helper()
+	out, err := exec.Command(binary, "-test.run", "Simulate", "-seed", fmt.Sprint(seed), "-seeds", fmt.Sprint(worlds)).CombinedOutput()
+	if err == nil {
+		return false
+	}
+	found := finding.FindSubmatch(out)
+	if found == nil {
+		t.Errorf("%s: ends in another way: %v\n%s", m.name, err, out)
+		return true
+	}
+	t.Logf("%-49s seed %4s: %s", m.name, found[1], found[2])
+	return true
 }

@@ -43,13 +43,13 @@ func run(t *testing.T, seed uint64) Result {
 	return r
 }
 
-// TestSeeds runs worlds that never change: what held yesterday holds today. Between
-// them they know every fault.
+// TestSeeds runs worlds that never change: what held yesterday holds today. These
+// are quick ones that know every fault between them.
 func TestSeeds(t *testing.T) {
 	t.Parallel() // to the compiler of TestMutations
 	total := newResult()
-	for s := range uint64(12) {
-		total.add(run(t, s+1))
+	for _, s := range []uint64{6, 8, 10, 12, 17, 18, 20, 21} {
+		total.add(run(t, s))
 	}
 	for _, f := range slices.Concat(ways(), steps(), storeFaults(), events()) {
 		if total.Faults[string(f)] == 0 {
@@ -83,7 +83,8 @@ func TestReplay(t *testing.T) {
 }
 
 // TestCompare lives through the same worlds with evertoken and with what others
-// do, and prints what it costs.
+// do, and prints what it costs: sessions lost per thousand years and per thousand
+// renewals, and requests that got no token.
 func TestCompare(t *testing.T) {
 	rivals := []*policy{nil}
 	for _, p := range policies() {

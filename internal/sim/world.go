@@ -31,6 +31,7 @@ type scenario struct {
 	login      bool            // processes sign in by themselves
 	skews      []time.Duration // of the processes' clocks
 	length     time.Duration   // of the time with faults
+	requests   float64         // of programs, per lifetime of a token
 	rates      map[fault]float64
 }
 
@@ -50,6 +51,7 @@ func newScenario(seed uint64) scenario {
 		grace:     pick(d, 0, 0, 10*time.Second, 30*time.Second, time.Minute),
 		kind:      pick(d, leases, leases, leases, locks),
 		login:     d.chance(0.2),
+		requests:  4,
 		rates:     rates(d),
 	}
 	s.older = s.door == lightnapDoor && s.rotate && d.chance(0.3)
@@ -82,13 +84,17 @@ func newScenario(seed uint64) scenario {
 }
 
 // networkOnly is the same world with good machines, a good store and people who
-// stay signed in: what is lost there, the network and the issuer have cost.
+// stay signed in: what is lost there, the network and the issuer have cost. Tokens
+// live long and programs are busy, so that who renews on demand does so about as
+// often as who renews ahead.
 func (s scenario) networkOnly() scenario {
 	rates := make(map[fault]float64)
 	for _, f := range append(ways(), outage, brownout) {
 		rates[f] = s.rates[f]
 	}
 	s.rates = rates
+	s.lifetime, s.requests = max(s.lifetime, time.Hour), 20
+	s.length = 20_000 * s.interval / time.Duration(s.processes)
 	return s
 }
 
@@ -352,7 +358,7 @@ const apiRequest fault = "request"
 func (w *world) nextOf(f fault) time.Time {
 	rate := w.rates[f]
 	if f == apiRequest {
-		rate = 4
+		rate = w.requests
 	}
 	if rate == 0 {
 		return time.Time{}
