@@ -17,13 +17,13 @@ func table() []mutation {
 		// The right to send.
 		{"no lease", 1, []edit{{renewal,
 			"	if r.held != nil || leaser == nil ||", "	if leaser != nil || leaser == nil ||"}}},
-		{"no load under the lease", 2, []edit{{renewal,
+		{"no load under the lease", 19, []edit{{renewal,
 			"	err := r.read()\n	s := r", "	var err error\n	s := r"}}},
 		{"guard off", 1, []edit{{flights,
 			"f.stopEarly(f.plan.Right.stale())", "f.stopEarly(false)"}}},
 		{"guard on the monotonic clock alone", 1, []edit{{guard,
 			" || now.Round(0).Sub(r.confirmed.Round(0)) > limit", ""}}},
-		{"a lease counts as fresh when it is got", 1, []edit{
+		{"a lease counts as fresh when it is got", 2, []edit{
 			{guard, "lasting: ok && lasting.Lasting(), clock: c}", "lasting: ok && lasting.Lasting(), clock: c, confirmed: c.Now()}"},
 			{renewal, "	if err == nil && !r.held.Lasting() {\n		err = flight.Within(r.ctx, r.clock, stepTimeout, r.held.Extend)\n	}\n", ""}}},
 		{"no heartbeat", 1, []edit{{flights,
@@ -32,9 +32,9 @@ func table() []mutation {
 		// The note.
 		{"no note", 1, []edit{{renewal,
 			"return r.session.swap(ctx, s, noted) })", "return nil })"}}},
-		{"somebody else's note is ignored", 11, []edit{{renewal,
+		{"somebody else's note is ignored", 19, []edit{{renewal,
 			"return s.Note.Open() && s.Note.Owner != r.owner", "return false"}}},
-		{"the age of a note from a look of before a freeze", 19, []edit{{session,
+		{"the age of a note from a look of before a freeze", 44, []edit{{session,
 			"	s.looked = asked\n", "	s.looked = latest(asked, wall(s.clock))\n"}}},
 		{"sending without the store", 3, []edit{{renewal,
 			"	if r.session.served.Load().alive(wall(r.clock)) || !r.session.known.Load().exists() {\n		return false", "	if r.ctx.Err() == nil {\n		return true"}}},
@@ -80,13 +80,13 @@ func table() []mutation {
 			{"client.go", "		c.loop.leftOut.Store(true)\n", ""}}},
 		{"somebody else's sign-out does not keep Login away", 61, []edit{{loop,
 			"			r.leftOut.Store(true)\n", ""}}},
-		{"SignIn and SignOut leave what is under way alone", 2, []edit{{session,
+		{"SignIn and SignOut leave what is under way alone", 18, []edit{{session,
 			"	if k := s.known.Load(); k != from && (!k.exists() || k.SID != from.SID) {\n		return nil\n	}\n", ""}}},
 
 		// Pace and service.
 		{"an adopted token is renewed at once", 11, []edit{{loop,
 			"check && !r.brought && r.renewable(s)", "check && r.renewable(s)"}}},
-		{"no backoff", 16, []edit{{schedule,
+		{"no backoff", 67, []edit{{schedule,
 			"	return time.Duration((1 - random) * ceiling)", "	return time.Duration((1 - random) * ceiling / 1000)"}}},
 		{"renewed at ticks only", 62, []edit{{schedule,
 			"	if l.expiry.IsZero() || tick.Before(l.dead) {", "	if l.expiry.IsZero() || tick.After(time.Time{}) {"}}},
