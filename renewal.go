@@ -24,12 +24,19 @@ var (
 	errForeignNote = errors.New("evertoken: refresh: another process left an attempt open; waiting until it cannot be processed any more")
 	errOnArrival   = errors.New("the issuer's token had ended on arrival")
 	errNoAccess    = errors.New("the result has no access token")
+
+	// errQueued puts an attempt off until a slot is there.
+	errQueued = errors.New("evertoken: refresh: waiting for other exchanges to end")
 )
 
 // renew makes attempts until one ends with a result or with a wait that is long
-// enough for those who asked to be told.
+// enough for those who asked to be told. It has a slot for as long as an attempt
+// takes.
 func (r *refresher) renew(cause string) error {
 	for {
+		if !r.enter() {
+			return errQueued
+		}
 		r.hold.prompt = false
 		err := r.attempt(cause)
 		before := r.session.known.Load()
@@ -37,13 +44,8 @@ func (r *refresher) renew(cause string) error {
 		if err == nil || !r.hold.prompt {
 			return err
 		}
-		for wall(r.clock).Before(r.hold.until) {
-			if !r.sleep(r.hold.until) {
-				return ErrClosed
-			}
-		}
-		r.poke() // this sleep may have been woken by a wish, which the loop is still to take
-		if r.ctx.Err() != nil {
+		r.agenda.Leave(&r.entry)
+		if !r.pause(r.hold.until) {
 			return ErrClosed
 		}
 		if k := r.session.known.Load(); r.overtaken(before, k) { // somebody has signed in or out meanwhile
@@ -93,7 +95,7 @@ func (r *refresher) overtaken(before, now *snapshot) bool {
 
 // shared is the store's side of leases; nil if it has none.
 func (r *refresher) shared() storage.Leaser {
-	leaser, _ := r.cfg.Store.(storage.Leaser)
+	leaser, _ := r.store.(storage.Leaser)
 	return leaser
 }
 
@@ -109,7 +111,7 @@ func (r *refresher) acquire(s *snapshot, cause string) error {
 		ttl = min(ttl, r.grace/3)
 	}
 	err := flight.Within(r.ctx, r.clock, min(r.sched.interval, time.Minute), func(ctx context.Context) error {
-		lease, err := leaser.Acquire(ctx, r.cfg.Session, ttl)
+		lease, err := leaser.Acquire(ctx, r.session.key, ttl)
 		if err == nil {
 			r.held = flight.Hold(lease, ttl, r.clock)
 		}
@@ -194,7 +196,8 @@ func (r *refresher) send(s *snapshot, cause string) error {
 	patience := patience(s.life.left(sent))
 	call := func(ctx context.Context) (Token, error) { return r.cfg.Issuer.Refresh(ctx, s.token()) }
 	if cause == causeSignIn {
-		patience, call, r.loginAt = loginPatience, r.cfg.Login, sent.Add(r.sched.interval)
+		patience, r.loginAt = loginPatience, sent.Add(r.sched.interval)
+		call = func(ctx context.Context) (Token, error) { return r.login(ctx, r.session.key) }
 	}
 	plan := flight.Plan{Clock: r.clock, Right: r.held, Patience: patience, Closing: r.ctx.Done()}
 	t, err := flight.Run(context.WithoutCancel(r.ctx), plan, call)
@@ -226,7 +229,7 @@ func (r *refresher) save(s, n *snapshot) {
 	err := r.session.do(context.WithoutCancel(r.ctx), func(ctx context.Context) error {
 		err := r.session.put(ctx, s, n)
 		if r.session.known.Load() == n {
-			r.board.made(n)
+			r.board.know(n)
 		}
 		return err
 	})

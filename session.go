@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,9 @@ func (s *snapshot) with(r record.Record) *snapshot {
 
 func (s *snapshot) token() Token { return Token(s.Tokens) }
 
+// asleep says that memory does not hold the session, if there is one.
+func (s *snapshot) asleep() bool { return s.err == errAsleep } //nolint:errorlint // never wrapped
+
 // exists says that there is a session, even if it is over.
 func (s *snapshot) exists() bool { return s.err == nil }
 
@@ -51,6 +55,9 @@ func (s *snapshot) alive(now time.Time) bool {
 func (s *snapshot) sameToken(o *snapshot) bool {
 	return s.SID == o.SID && s.Tokens.AccessToken == o.Tokens.AccessToken
 }
+
+// errAsleep stands for a record that is not in memory.
+var errAsleep = errors.New("evertoken: the session is not in memory")
 
 // A storeError is a store that could not do what was asked of it.
 type storeError struct {
@@ -72,11 +79,12 @@ var errChanged = errors.New("evertoken: store: the record was changed meanwhile"
 // way when SignIn wrote cannot bring the old session back. No turn lasts through
 // an exchange with the issuer. All methods but do and settled need the turn.
 type session struct {
-	store storage.Store
-	key   string
-	clock Clock
+	*common
+	key string
 
+	mu      sync.Mutex
 	turn    chan struct{}            // holds one element while a step is under way
+	joined  int                      // who has a turn or waits for one; without any there is no turn
 	known   atomic.Pointer[snapshot] // the newest
 	served  atomic.Pointer[snapshot] // what requests use; falls behind known while that is not saved
 	saved   atomic.Bool              // known is in the store
@@ -86,12 +94,6 @@ type session struct {
 	damaged []byte                   // bytes that are no record, at version; kept aside when they are replaced
 }
 
-func newSession(cfg *Config) *session {
-	s := &session{store: cfg.Store, key: cfg.Session, clock: cfg.Clock, turn: make(chan struct{}, 1)}
-	s.forget(ErrSignedOut)
-	return s
-}
-
 // stepTimeout bounds one step with the store, and so the wait for a turn. A
 // revocation may take as long.
 const stepTimeout = 10 * time.Second
@@ -99,21 +101,49 @@ const stepTimeout = 10 * time.Second
 // do takes one bounded step in a turn of its own. Writes that must not be lost
 // pass a context that outlives the client.
 func (s *session) do(ctx context.Context, step func(context.Context) error) error {
+	turn := s.join()
+	defer s.part()
 	select {
-	case s.turn <- struct{}{}:
+	case turn <- struct{}{}:
 	case <-ctx.Done():
 		return &storeError{"wait", context.Cause(ctx)}
 	}
-	defer func() { <-s.turn }()
+	defer func() { <-turn }()
 	return flight.Within(ctx, s.clock, stepTimeout, step)
+}
+
+// join is for who wants a turn: the first makes the channel, part of the last
+// drops it, so that a session at rest has none.
+func (s *session) join() chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.joined == 0 {
+		s.turn = make(chan struct{}, 1)
+	}
+	s.joined++
+	return s.turn
+}
+
+func (s *session) part() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.joined--; s.joined == 0 {
+		s.turn = nil
+	}
 }
 
 // settled says that the newest known is in the store.
 func (s *session) settled() bool { return s.saved.Load() }
 
 // forget leaves no session in memory, and says why.
-func (s *session) forget(why error) {
-	none := &snapshot{err: why}
+func (s *session) forget(why error) { s.clear(&snapshot{err: why}) }
+
+// sleep leaves nothing in memory but which session is to be read again.
+func (s *session) sleep(sid string) {
+	s.clear(&snapshot{Record: record.Record{SID: sid}, err: errAsleep})
+}
+
+func (s *session) clear(none *snapshot) {
 	s.known.Store(none)
 	s.serve(none)
 	s.saved.Store(true)
@@ -238,7 +268,7 @@ func (s *session) end(ctx context.Context) (*snapshot, error) {
 		last = k
 	}
 	s.forget(ErrSignedOut)
-	if last.exists() { // else what an earlier SignOut dropped may still be there
+	if last.SID != "" { // else what an earlier SignOut dropped may still be there
 		s.dropped = last.SID
 	}
 	for err == nil && s.version != "" {

@@ -55,6 +55,7 @@ type Status struct {
 
 // An Event is one thing that happened to a session. It holds no secret.
 type Event struct {
+	Session string // whose it is: Config.Session, or the name given to Pool.Client
 	Time    time.Time
 	Kind    Kind
 	Reason  string    // why a renewal was made: see Status.Reason
@@ -68,40 +69,40 @@ type Event struct {
 // tells the newest state, so an event that finds no room may be dropped.
 const eventQueue = 64
 
-// A board is where the client tells what it does: to Status, to the log and to
-// the OnEvent callback. Its one goroutine, which runs the callback in order, is
-// owned by close, and exists only if there is a callback.
+// A board is where a client tells what it does: to Status, to the log and to the
+// herald.
 type board struct {
-	clock Clock
-	log   *slog.Logger
-	level slog.Level // the least that is logged
+	*common
+	session string
 
 	mu     sync.Mutex
 	status Status
-	last   *snapshot  // the newest that was told of
+	last   *snapshot // the newest that was told of
+}
+
+// A herald hands the events of all sessions to the OnEvent callback, in order. Its
+// one goroutine is owned by close, and exists only if there is a callback.
+type herald struct {
+	mu     sync.Mutex
 	events chan Event // nil without a callback, and after close
 	done   chan struct{}
 }
 
-func newBoard(cfg *Config, last *snapshot) *board {
-	b := &board{clock: cfg.Clock, log: cfg.Logger, level: slog.LevelDebug, last: last, done: make(chan struct{})}
-	if b.log == nil {
-		b.log, b.level = slog.Default(), slog.LevelWarn
-	}
-	b.status = Status{State: SignedOut, Since: wall(b.clock)}
-	if cfg.OnEvent == nil {
-		close(b.done)
-		return b
+func newHerald(callback func(Event)) *herald {
+	h := &herald{done: make(chan struct{})}
+	if callback == nil {
+		close(h.done)
+		return h
 	}
 	events := make(chan Event, eventQueue)
-	b.events = events
+	h.events = events
 	go func() {
-		defer close(b.done)
+		defer close(h.done)
 		for e := range events {
-			cfg.OnEvent(e)
+			callback(e)
 		}
 	}()
-	return b
+	return h
 }
 
 func (b *board) read() Status {
@@ -154,13 +155,16 @@ func (b *board) report(n *snapshot, what Event) Kind {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old := b.last
+	if n.asleep() {
+		return "" // the store could not be read: that is no news of the session
+	}
 	b.last = n
 	switch {
-	case old.exists() && !n.exists(), n.Over && !old.Over:
+	case old.SID != "" && !n.exists(), n.Over && !old.Over:
 		what.Kind = SessionEnded
 	case n.exists() && n.SID != old.SID:
 		what.Kind = SessionStarted
-	case n.SID == old.SID && n.Gen > old.Gen:
+	case n.SID == old.SID && n.Gen > old.Gen && !old.asleep():
 		what.Kind = Adopted
 	default:
 		return ""
@@ -170,14 +174,15 @@ func (b *board) report(n *snapshot, what Event) Kind {
 	return what.Kind
 }
 
-// made notes that n is news of our own making, of which its maker will tell.
-func (b *board) made(n *snapshot) {
+// know notes n as what is known already, or as news of our own making, of which
+// its maker will tell.
+func (b *board) know(n *snapshot) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.last = n
 }
 
-// tell logs an event and hands it to the callback's goroutine, never waiting.
+// tell logs an event and hands it to the herald.
 func (b *board) tell(e Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -185,15 +190,9 @@ func (b *board) tell(e Event) {
 }
 
 func (b *board) tellLocked(e Event) {
-	e.Time = wall(b.clock)
+	e.Session, e.Time = b.session, wall(b.clock)
 	b.write(e)
-	if b.events == nil {
-		return
-	}
-	select {
-	case b.events <- e:
-	default:
-	}
+	b.herald.cry(e)
 }
 
 func (b *board) write(e Event) {
@@ -208,19 +207,32 @@ func (b *board) write(e Event) {
 
 func (b *board) logAt(level slog.Level, message string, attrs ...slog.Attr) {
 	if level >= b.level {
-		b.log.LogAttrs(context.Background(), level, message, attrs...)
+		b.log.LogAttrs(context.Background(), level, message, append(attrs, slog.String("session", b.session))...)
+	}
+}
+
+// cry hands an event to the callback's goroutine, never waiting.
+func (h *herald) cry(e Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.events == nil {
+		return
+	}
+	select {
+	case h.events <- e:
+	default:
 	}
 }
 
 // close waits until the callback has seen every event. Nothing is told after it.
-func (b *board) close() {
-	b.mu.Lock()
-	if b.events != nil {
-		close(b.events)
-		b.events = nil
+func (h *herald) close() {
+	h.mu.Lock()
+	if h.events != nil {
+		close(h.events)
+		h.events = nil
 	}
-	b.mu.Unlock()
-	<-b.done
+	h.mu.Unlock()
+	<-h.done
 }
 
 // wall is the time on the wall clock alone: a machine that slept has to see
