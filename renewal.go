@@ -58,11 +58,13 @@ func (r *refresher) renew(cause string) error {
 // attempt is one renewal: lease, load, note, guard, send, save, publish.
 func (r *refresher) attempt(cause string) error {
 	before := r.session.known.Load()
-	if err := r.acquire(before, cause); err != nil {
-		return r.blocked(cause, err)
-	}
+	kept := r.acquire(before, cause)
+	// Also without the right to send: who has kept it from us may have left a token.
 	err := r.read()
 	s := r.session.known.Load()
+	if kept != nil && !r.overtaken(before, s) {
+		return r.blocked(cause, kept)
+	}
 	damaged := errors.Is(err, storage.ErrCorrupt) && r.mayLogin() && !s.alive(wall(r.clock))
 	if err != nil && !damaged && !r.mayDoWithout(err) {
 		return r.blocked(cause, err)

@@ -235,6 +235,24 @@ func TestWaitForTheLease(t *testing.T) {
 	}
 }
 
+// The lease could not be had, but whoever had it has left a token: that is what
+// was asked for.
+func TestTokenThatCameInsteadOfTheLease(t *testing.T) {
+	s := newHookedStore()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		w.signIn()
+		s.once("lease", func(context.Context) error {
+			w.change(renewedElsewhere(w.clock.Now(), time.Hour))
+			return errDisk
+		})
+		if err := w.client.Refresh(t.Context()); err != nil {
+			t.Errorf("Refresh = %v", err)
+		}
+		w.wantToken("elsewhere")
+		w.wantCalls(0)
+	})
+}
+
 // A lease is asked for 15 s, or for a third of the issuer's grace, and extended
 // while the exchange is under way and while its pair is not saved.
 func TestHeartbeat(t *testing.T) {
