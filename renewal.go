@@ -48,7 +48,7 @@ func (r *refresher) renew(cause string) error {
 		if !r.pause(r.hold.until) {
 			return ErrClosed
 		}
-		if k := r.session.known.Load(); r.overtaken(before, k) { // somebody has signed in or out meanwhile
+		if k := r.session.known.Load(); k.SID != r.sid || r.overtaken(before, k) { // somebody has signed in or out meanwhile
 			r.hold = hold{}
 			return k.err
 		}
