@@ -144,7 +144,6 @@ func (c *Config) defaults() {
 // A Client holds one session and keeps it alive. It is safe for concurrent use.
 type Client struct {
 	pool    *Pool
-	alone   bool // in a pool of its own
 	base    http.RoundTripper
 	session session
 	loop    refresher
@@ -172,12 +171,12 @@ func newClient(ctx context.Context, cfg Config, random func() float64) (*Client,
 		alone.Login = func(ctx context.Context, _ string) (Token, error) { return cfg.Login(ctx) }
 	}
 	p := newPool(ctx, alone, random)
+	p.single = true
 	c, err := p.client(ctx, cfg.Session)
 	if err != nil {
 		_ = p.Close()
 		return nil, err
 	}
-	c.alone = true
 	return c, nil
 }
 
@@ -356,7 +355,7 @@ func (c *Client) Status() Status { return c.board.read() }
 // more than once and from several goroutines, but not from OnEvent, Login or the
 // Issuer.
 func (c *Client) Close() error {
-	if c.alone {
+	if c.pool.single {
 		return c.pool.Close()
 	}
 	c.pool.drop(c)
@@ -367,6 +366,6 @@ func (c *Client) Close() error {
 func (c *Client) close() error {
 	<-c.loop.done
 	c.session.serve(&snapshot{err: ErrClosed})
-	c.board.change(func(s *Status) { s.State, s.NextCheck = Closed, time.Time{} })
-	return c.loop.err
+	c.board.close()
+	return c.loop.trouble
 }

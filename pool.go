@@ -70,6 +70,7 @@ type Pool struct {
 
 	mu      sync.Mutex
 	clients map[string]weak.Pointer[Client] // the agenda holds those that are awake
+	made    uint32                          // how many clients
 	closed  bool
 }
 
@@ -84,6 +85,8 @@ type common struct {
 	grace  time.Duration // how long the issuer accepts a spent refresh token
 	idle   time.Duration // how long a session stays that nobody uses; zero: for ever
 	random func() float64
+	mark   string // of the notes of this pool's clients
+	single bool   // it is one client's own
 	log    *slog.Logger
 	level  slog.Level // the least that is logged
 
@@ -112,7 +115,7 @@ func newPool(ctx context.Context, cfg PoolConfig, random func() float64) *Pool {
 		cfg: cfg.Config, login: cfg.Login, clock: cfg.Clock, store: cfg.Store, idle: cfg.IdleAfter, random: random,
 		sched: schedule{cfg.CheckInterval, cfg.ExpiryWindow, cfg.WindowFraction},
 		log:   cfg.Logger, level: slog.LevelDebug,
-		began: wall(cfg.Clock), agenda: agenda.New(cfg.Clock, 3*cfg.MaxExchanges, cfg.MaxExchanges),
+		began: wall(cfg.Clock), mark: rand.Text(), agenda: agenda.New(cfg.Clock, 3*cfg.MaxExchanges, cfg.MaxExchanges),
 		herald: newHerald(cfg.OnEvent), gone: p.sweep, values: context.WithoutCancel(ctx),
 	}
 	if p.log == nil {
@@ -171,12 +174,12 @@ func (p *Pool) find(session string) (c *Client, fresh bool, err error) {
 func (p *Pool) newClient(session string) *Client {
 	c := &Client{pool: p, base: p.cfg.Base}
 	c.session.common, c.session.key = &p.common, session
-	c.session.sleep("")
-	c.board.common, c.board.session = &p.common, session
-	c.board.last = c.session.known.Load()
-	c.board.status = Status{State: SignedOut, Since: wall(p.clock)}
+	c.session.sleep(new(snapshot))
+	c.board.session, c.board.last = &c.session, c.session.known.Load()
+	c.board.show(c.board.last, true, 0, nil)
 	r := &c.loop
-	r.common, r.session, r.board, r.owner = &p.common, &c.session, &c.board, rand.Text()
+	p.made++
+	r.common, r.session, r.board, r.number = &p.common, &c.session, &c.board, p.made
 	r.phase = wall(p.clock).Sub(p.began) + time.Duration((1-p.random())*float64(p.sched.interval))
 	p.agenda.Open(&r.entry, r)
 	if w, ok := p.cfg.Issuer.(wrapper); ok {

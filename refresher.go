@@ -27,22 +27,20 @@ type refresher struct {
 	session *session
 	board   *board
 	entry   agenda.Entry
-	owner   string // marks this client's notes
+	number  uint32 // of the client in its pool
 
 	mu      sync.Mutex
-	cancel  context.CancelFunc // ends ctx; nil: the loop is at rest
-	done    chan struct{}      // closed when the loop has ended; nil: nobody has asked for that
-	wish    *wish              // what requests wait for; nil: nothing, or the loop has taken it
-	taken   *wish              // what the loop works on; nil: nothing that anybody waits for
-	gate    gate
+	ctx     *turn         // of the turn that is under way, which alone reads it without mu; nil: none is
+	done    chan struct{} // closed when the loop has ended; nil: nobody has asked for that
+	wish    *wish         // what requests wait for; nil: nothing, or the loop has taken it
+	taken   *wish         // what the loop works on; nil: nothing that anybody waits for
+	gate    *gate         // nil: no server has refused a token
 	orphans []orphan
 
 	leftOut atomic.Bool // somebody signed out: Login is not called
 	used    atomic.Bool // since the last turn
 
 	// From here on the loop's own.
-	ctx      context.Context // of this turn; ends when the client is closed
-	err      error           // what could not be saved at the end; set before done is closed
 	ended    bool
 	check    bool          // the next turn is a check, if it comes when it is due
 	queued   bool          // so is it because it waits for a slot
@@ -55,7 +53,7 @@ type refresher struct {
 	hold     hold
 	loginAt  time.Time     // Login is not called before
 	held     *flight.Right // nil: none; kept over rounds only while known is not saved
-	trouble  error         // what the store failed at last; nil: it did not
+	trouble  error         // what the store failed at last; nil: it did not. The result of Close once done is closed
 	brought  bool          // somebody else has brought a token since the last check
 	warned   bool          // of a lifetime within the window
 }
@@ -95,6 +93,9 @@ func (r *refresher) ask(cause string, about *snapshot) *wish {
 			if w != nil && w.cause == cause && w.about.sameToken(about) {
 				return w
 			}
+		}
+		if r.gate == nil {
+			r.gate = new(gate)
 		}
 		if !r.gate.pass(wall(r.clock), r.sched.interval, about) {
 			cause, looks = "", true
@@ -182,8 +183,8 @@ func (r *refresher) stop() {
 	if r.done == nil {
 		r.done = make(chan struct{})
 	}
-	if r.cancel != nil {
-		r.cancel()
+	if r.ctx != nil {
+		r.ctx.cancel()
 	}
 	r.poke()
 }
@@ -230,16 +231,24 @@ func (r *refresher) Do(due bool, back time.Duration) time.Time {
 func (r *refresher) begin() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ctx, r.cancel = context.WithCancel(r.values)
+	r.ctx = new(turn)
+	r.ctx.Context, r.ctx.cancel = context.WithCancel(r.values)
 	return r.done == nil
+}
+
+// A turn is the context of one turn of the loop. It ends with that, or earlier
+// when the client is closed.
+type turn struct {
+	context.Context
+	cancel context.CancelFunc
 }
 
 // rest leaves nothing of a turn in memory.
 func (r *refresher) rest() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.cancel()
-	r.ctx, r.cancel = nil, nil
+	r.ctx.cancel()
+	r.ctx = nil
 }
 
 // end is the last turn. It leaves nothing behind: a pair that is not saved gets
@@ -251,9 +260,9 @@ func (r *refresher) end() {
 	if r.ended {
 		return // poked since
 	}
-	r.ended = true
+	r.ended, r.trouble = true, nil
 	if !r.session.settled() {
-		r.err = r.session.do(r.values, r.session.write)
+		r.trouble = r.session.do(r.values, r.session.write)
 	}
 	r.held.Release()
 	close(r.done)
@@ -307,13 +316,12 @@ func (r *refresher) fellAsleep() (asleep bool) {
 		defer r.mu.Unlock()
 		busy := r.queued || r.held != nil || r.wish != nil || r.taken != nil || len(r.orphans) > 0
 		if asleep = !busy && r.session.settled(); asleep {
-			r.session.sleep(r.session.known.Load().SID)
-			r.board.know(r.session.known.Load())
+			r.session.sleep(r.session.known.Load())
+			r.board.sleep(r.session.known.Load())
 		}
 		return nil
 	})
 	if asleep {
-		r.board.plan(time.Time{})
 		r.watch()
 	}
 	return asleep

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/evertoken/evertoken/internal/flight"
@@ -154,13 +155,13 @@ func (r *refresher) mayDoWithout(err error) bool {
 func (r *refresher) announce(s *snapshot, cause string) (*snapshot, error) {
 	now := wall(r.clock)
 	if r.foreign(s) {
-		until := settledAt(now, s.noteSeen, r.noteAge(s, now), r.grace, s.life, cause == causeRefused)
+		until := settledAt(now, s.before().noteSeen, r.noteAge(s, now), r.grace, s.life, cause == causeRefused)
 		if until.After(now) {
 			r.hold = hold{until, errForeignNote, until.Sub(now) <= noteSettles}
 			return nil, errForeignNote
 		}
 	}
-	noted := s.with(s.Announced(r.owner, cause, now))
+	noted := s.with(s.Announced(r.owner(), cause, now))
 	err := r.session.do(r.ctx, func(ctx context.Context) error { return r.session.swap(ctx, s, noted) })
 	k := r.session.known.Load()
 	switch {
@@ -178,15 +179,18 @@ func (r *refresher) announce(s *snapshot, cause string) (*snapshot, error) {
 	return s, nil
 }
 
+// owner marks the notes of this client.
+func (r *refresher) owner() string { return r.mark + "." + strconv.FormatUint(uint64(r.number), 10) }
+
 // foreign says that somebody else has left an attempt open.
-func (r *refresher) foreign(s *snapshot) bool { return s.Note.Open() && s.Note.Owner != r.owner }
+func (r *refresher) foreign(s *snapshot) bool { return s.Note.Open() && s.Note.Owner != r.owner() }
 
 // noteAge is how long ago the open attempt was begun, by this host's clock where
 // the other's is further off.
 func (r *refresher) noteAge(s *snapshot, now time.Time) time.Duration {
 	age := max(0, now.Sub(s.Note.Began))
-	if !s.noteFrom.IsZero() {
-		age = min(age, max(0, now.Sub(s.noteFrom)))
+	if from := s.before().noteFrom; !from.IsZero() {
+		age = min(age, max(0, now.Sub(from)))
 	}
 	return age
 }
@@ -215,7 +219,7 @@ func (r *refresher) send(s *snapshot, cause string) error {
 		return r.failed(s, cause, beside, err)
 	}
 	n := newSnapshot(record.First(record.Tokens(t), cause), trip)
-	n.replaces = s.SID
+	n.past = &past{replaces: s.SID}
 	if cause != causeSignIn {
 		n = newSnapshot(s.Next(record.Tokens(t.inherit(s.token())), cause), trip)
 	}

@@ -605,7 +605,7 @@ func TestNoteAge(t *testing.T) {
 	} {
 		s := &snapshot{Record: record.Record{Note: record.Note{Began: epoch.Add(-tt.began)}}}
 		if tt.from != 0 {
-			s.noteFrom = epoch.Add(-tt.from)
+			s.past = &past{noteFrom: epoch.Add(-tt.from)}
 		}
 		if got := new(refresher).noteAge(s, epoch); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)

@@ -3,6 +3,7 @@ package evertoken
 import (
 	"context"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 )
@@ -72,12 +73,17 @@ const eventQueue = 64
 // A board is where a client tells what it does: to Status, to the log and to the
 // herald.
 type board struct {
-	*common
-	session string
+	*session
 
-	mu     sync.Mutex
-	status Status
-	last   *snapshot // the newest that was told of
+	mu      sync.Mutex
+	state   State
+	since   time.Duration // when state began, counted from common.began
+	next    time.Duration // when the loop looks again, likewise; negative: never
+	shown   *snapshot     // the newest session
+	unsaved bool
+	failed  int32 // attempts in a row
+	err     error
+	last    *snapshot // the newest that was told of
 }
 
 // A herald hands the events of all sessions to the OnEvent callback, in order. Its
@@ -108,44 +114,59 @@ func newHerald(callback func(Event)) *herald {
 func (b *board) read() Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.status
+	k := b.shown
+	s := Status{
+		State: b.state, Since: b.began.Add(b.since), Expiry: k.life.expiry, LastRefresh: k.life.issued, Reason: k.Cause,
+		Err: b.err, Failures: int(b.failed), PersistPending: b.unsaved,
+	}
+	if b.next >= 0 {
+		s.NextCheck = b.began.Add(b.next)
+	}
+	return s
 }
 
-// change sets the status, which stays as it is once the client is closed. Since
-// moves with the state.
-func (b *board) change(f func(*Status)) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	before := b.status.State
-	if before == Closed {
-		return
-	}
-	f(&b.status)
-	if b.status.State != before {
-		b.status.Since = wall(b.clock)
+// enter begins a state, which has no end once the client is closed.
+func (b *board) enter(state State) {
+	if b.state != state && b.state != Closed {
+		b.state, b.since = state, wall(b.clock).Sub(b.began)
 	}
 }
 
 // show tells how things stand with the newest session: whether it is saved, how
 // many attempts have failed in a row, and what failed last.
 func (b *board) show(k *snapshot, saved bool, failures int, err error) {
-	alive := k.alive(wall(b.clock))
-	b.change(func(s *Status) {
-		s.Expiry, s.Reason, s.LastRefresh = k.life.expiry, k.Cause, k.life.issued
-		s.Failures, s.PersistPending, s.Err = failures, !saved, err
-		switch {
-		case !k.exists(), k.Over && !alive:
-			s.State = SignedOut
-		case err != nil || !saved || k.Over || !alive:
-			s.State = Degraded
-		default:
-			s.State = SignedIn
-		}
-	})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state == Closed {
+		return
+	}
+	b.shown, b.unsaved, b.failed, b.err = k, !saved, int32(min(failures, math.MaxInt32)), err //nolint:gosec // bounded
+	switch alive := k.alive(wall(b.clock)); {
+	case !k.exists(), k.Over && !alive:
+		b.enter(SignedOut)
+	case err != nil || !saved || k.Over || !alive:
+		b.enter(Degraded)
+	default:
+		b.enter(SignedIn)
+	}
 }
 
-// plan tells when the loop looks again.
-func (b *board) plan(next time.Time) { b.change(func(s *Status) { s.NextCheck = next }) }
+// plan tells when the loop looks again; zero for never.
+func (b *board) plan(next time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.next = -1; !next.IsZero() && b.state != Closed {
+		b.next = next.Sub(b.began)
+	}
+}
+
+// close tells that the client is closed.
+func (b *board) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.enter(Closed)
+	b.next = -1
+}
 
 // report tells what has become of the session since the last report: that it
 // began, that it ended, or that another process made it a newer token. Whoever
@@ -182,6 +203,14 @@ func (b *board) know(n *snapshot) {
 	b.last = n
 }
 
+// sleep notes that the session has left memory. Its state remains, as far as it is
+// known.
+func (b *board) sleep(n *snapshot) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.last, b.shown, b.next = n, n, -1
+}
+
 // tell logs an event and hands it to the herald.
 func (b *board) tell(e Event) {
 	b.mu.Lock()
@@ -190,7 +219,7 @@ func (b *board) tell(e Event) {
 }
 
 func (b *board) tellLocked(e Event) {
-	e.Session, e.Time = b.session, wall(b.clock)
+	e.Session, e.Time = b.key, wall(b.clock)
 	b.write(e)
 	b.herald.cry(e)
 }
@@ -207,7 +236,7 @@ func (b *board) write(e Event) {
 
 func (b *board) logAt(level slog.Level, message string, attrs ...slog.Attr) {
 	if level >= b.level {
-		b.log.LogAttrs(context.Background(), level, message, append(attrs, slog.String("session", b.session))...)
+		b.log.LogAttrs(context.Background(), level, message, append(attrs, slog.String("session", b.key))...)
 	}
 }
 

@@ -23,8 +23,8 @@ func told(sid string, gen uint64, over bool) *snapshot {
 
 // boardOf is a board that was told of last before.
 func boardOf(c Clock, onEvent func(Event), last *snapshot) *board {
-	b := &board{common: &common{clock: c, log: slog.New(slog.DiscardHandler), herald: newHerald(onEvent)}, last: last}
-	b.status = Status{State: SignedOut, Since: wall(c)}
+	b := &board{session: &session{common: &common{clock: c, log: slog.New(slog.DiscardHandler), herald: newHerald(onEvent), began: wall(c)}}, last: last}
+	b.show(last, true, 0, nil)
 	return b
 }
 
