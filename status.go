@@ -2,6 +2,7 @@ package evertoken
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math"
 	"sync"
@@ -176,8 +177,8 @@ func (b *board) report(n *snapshot, what Event) Kind {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old := b.last
-	if n.asleep() {
-		return "" // the store could not be read: that is no news of the session
+	if n.err != nil && !errors.Is(n.err, ErrSignedOut) {
+		return "" // the record could not be read: that is no news of the session
 	}
 	b.last = n
 	switch {
