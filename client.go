@@ -144,7 +144,6 @@ func (c *Config) defaults() {
 // A Client holds one session and keeps it alive. It is safe for concurrent use.
 type Client struct {
 	pool    *Pool
-	base    http.RoundTripper
 	session session
 	loop    refresher
 	board   board
@@ -186,7 +185,11 @@ func (c *Client) HTTP() *http.Client { return &http.Client{Transport: c.Transpor
 
 // Transport returns the transport of HTTP, for composing with others.
 func (c *Client) Transport() *Transport {
-	return &Transport{Source: c, Origins: c.pool.cfg.Origins, Base: c.base}
+	t := &Transport{Source: c, Origins: c.pool.cfg.Origins, Base: c.pool.cfg.Base}
+	if w, ok := c.pool.cfg.Issuer.(wrapper); ok {
+		t.Base = w.Wrap(t.base(), c)
+	}
+	return t
 }
 
 // Token returns a token that is valid now. It waits, until ctx ends, only if
@@ -237,6 +240,8 @@ func (c *Client) hopeless(s *snapshot) error {
 }
 
 func (c *Client) wait(ctx context.Context, w *wish) error {
+	c.board.waiting.Add(1)
+	defer c.board.waiting.Add(-1)
 	select {
 	case <-w.done:
 		return w.err
@@ -348,6 +353,10 @@ func (c *Client) Refresh(ctx context.Context) error {
 
 // Status returns what the client is doing, and why.
 func (c *Client) Status() Status { return c.board.read() }
+
+// Events returns the last 128 events, oldest first. The slice is the caller's. A
+// client of a [Pool] keeps none; Config.OnEvent has them.
+func (c *Client) Events() []Event { return c.board.history() }
 
 // Close stops the refresher and waits until it has ended. An exchange that is
 // not written yet is cancelled; one that is written is left to finish and be

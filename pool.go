@@ -172,19 +172,19 @@ func (p *Pool) find(session string) (c *Client, fresh bool, err error) {
 // newClient makes a client that is asleep. Its first check comes at a random point
 // of the first interval, so that sessions which begin together spread.
 func (p *Pool) newClient(session string) *Client {
-	c := &Client{pool: p, base: p.cfg.Base}
+	c := &Client{pool: p}
 	c.session.common, c.session.key = &p.common, session
 	c.session.sleep(new(snapshot))
 	c.board.session, c.board.last = &c.session, c.session.known.Load()
 	c.board.show(c.board.last, true, 0, nil)
+	if p.single {
+		c.board.ring = new(ring)
+	}
 	r := &c.loop
 	p.made++
 	r.common, r.session, r.board, r.number = &p.common, &c.session, &c.board, p.made
 	r.phase = wall(p.clock).Sub(p.began) + time.Duration((1-p.random())*float64(p.sched.interval))
 	p.agenda.Open(&r.entry, r)
-	if w, ok := p.cfg.Issuer.(wrapper); ok {
-		c.base = w.Wrap(c.Transport().base(), c)
-	}
 	return c
 }
 

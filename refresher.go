@@ -1,7 +1,9 @@
 package evertoken
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -27,7 +29,6 @@ type refresher struct {
 	session *session
 	board   *board
 	entry   agenda.Entry
-	number  uint32 // of the client in its pool
 
 	mu      sync.Mutex
 	ctx     *turn         // of the turn that is under way, which alone reads it without mu; nil: none is
@@ -37,6 +38,7 @@ type refresher struct {
 	gate    *gate         // nil: no server has refused a token
 	orphans []orphan
 
+	number  uint32      // of the client in its pool
 	leftOut atomic.Bool // somebody signed out: Login is not called
 	used    atomic.Bool // since the last turn
 
@@ -45,6 +47,8 @@ type refresher struct {
 	check    bool          // the next turn is a check, if it comes when it is due
 	queued   bool          // so is it because it waits for a slot
 	watched  bool          // the pool will be told when nobody holds this client any more
+	brought  bool          // somebody else has brought a token since the last check
+	warned   bool          // of a lifetime within the window
 	phase    time.Duration // where the grid of ticks begins, counted from common.began
 	usedAt   time.Duration // when it was seen to be used last, likewise
 	sid      string        // the session of which the following tells
@@ -54,8 +58,7 @@ type refresher struct {
 	loginAt  time.Time     // Login is not called before
 	held     *flight.Right // nil: none; kept over rounds only while known is not saved
 	trouble  error         // what the store failed at last; nil: it did not. The result of Close once done is closed
-	brought  bool          // somebody else has brought a token since the last check
-	warned   bool          // of a lifetime within the window
+	took     time.Duration // by the exchange of the current attempt; zero: nothing was sent
 }
 
 // A hold keeps the loop from the next attempt.
@@ -352,6 +355,8 @@ func (r *refresher) round(w *wish, check bool) {
 		}
 	} else if r.replacedElsewhere(w) {
 		err = r.await()
+	} else if check && err == nil && r.single {
+		r.board.tell(Event{Kind: Checked, Expiry: r.session.known.Load().life.expiry})
 	} else if r.session.served.Load().alive(wall(r.clock)) {
 		err = nil // the store may be down; what is in memory serves
 	}
@@ -384,7 +389,7 @@ func (r *refresher) read() error {
 			if !settled { // nobody else has this pair
 				r.orphan(before)
 			}
-		case Renewed, Failed: // are told where they happen
+		case Renewed, Failed, Checked: // are told where they happen
 		}
 		return err
 	})
@@ -572,5 +577,28 @@ func (r *refresher) show() {
 	if err == nil {
 		err = r.trouble
 	}
+	r.board.store(cmp.Or(r.trouble, storeFailure(r.hold.err)))
 	r.board.show(r.session.known.Load(), r.session.settled(), r.failures, err)
+}
+
+// storeFailure returns err if the store failed. A lease that somebody else kept for
+// long is none.
+func storeFailure(err error) error {
+	var failed *storeError
+	if !errors.As(err, &failed) || failed.step == "lease" && errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// showLease tells who may send.
+func (r *refresher) showLease() {
+	switch {
+	case r.held != nil:
+		r.board.lease(leaseHere)
+	case r.foreign(r.session.known.Load()):
+		r.board.lease(leaseElsewhere)
+	default:
+		r.board.lease(leaseNowhere)
+	}
 }

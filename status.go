@@ -5,7 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,6 +32,7 @@ const (
 	Renewed        Kind = "renewed"         // a new token, made here
 	Adopted        Kind = "adopted"         // a newer token of this session, made by another process
 	Failed         Kind = "failed"          // an attempt to renew, to sign in or to use the store
+	Checked        Kind = "checked"         // a check found nothing to renew; not told of the sessions of a Pool
 )
 
 // Why a renewal was made, as Event.Reason, Status.Reason and the stored record
@@ -53,7 +56,21 @@ type Status struct {
 	Err            error     // what failed last; nil once it has succeeded
 	Failures       int       // attempts that failed in a row
 	PersistPending bool      // the newest token is not in the store yet
+	StoreErr       error     // what the store failed at last; nil: it works
+	Lease          string    // who may send: "here", "elsewhere" as far as the record tells, or "", nobody
+	Waiting        int       // callers that wait for a token or a renewal now
 }
+
+// A lease is who may send, as Status.Lease tells it.
+type lease uint8
+
+const (
+	leaseNowhere   lease = iota
+	leaseHere            // this client, which is sending or still has to save
+	leaseElsewhere       // another process has an attempt open
+)
+
+func (l lease) String() string { return [...]string{"", "here", "elsewhere"}[l] }
 
 // An Event is one thing that happened to a session. It holds no secret.
 type Event struct {
@@ -65,7 +82,16 @@ type Event struct {
 	Err     error     // of Failed, and of SessionEnded by a verdict
 	Expiry  time.Time // of the access token afterwards
 	Next    time.Time // after Failed: when it is tried again; zero: with the next check
+
+	// Took is how long the exchange with the issuer took that a Renewed, a Failed,
+	// a SessionStarted by Login or a SessionEnded by a verdict tells of. Zero means
+	// that nothing was sent.
+	Took    time.Duration
+	Waiting int // callers that waited for a token or a renewal then
 }
+
+// history is how many events a client remembers: two hours of checks.
+const history = 128
 
 // eventQueue bounds what a slow OnEvent callback can hold up. Status always
 // tells the newest state, so an event that finds no room may be dropped.
@@ -82,9 +108,29 @@ type board struct {
 	next    time.Duration // when the loop looks again, likewise; negative: never
 	shown   *snapshot     // the newest session
 	unsaved bool
+	may     lease
 	failed  int32 // attempts in a row
 	err     error
+	broken  error     // what the store failed at last; nil: it works
 	last    *snapshot // the newest that was told of
+	ring    *ring     // the last events; nil: none are kept
+
+	waiting atomic.Int32 // callers that wait for the loop
+}
+
+// A ring is a history of events.
+type ring struct {
+	past   []Event // grows up to history and is a ring from then on
+	oldest int     // where the ring begins
+}
+
+func (r *ring) keep(e Event) {
+	if len(r.past) < history {
+		r.past = append(r.past, e)
+		return
+	}
+	r.past[r.oldest] = e
+	r.oldest = (r.oldest + 1) % history
 }
 
 // A herald hands the events of all sessions to the OnEvent callback, in order. Its
@@ -118,7 +164,8 @@ func (b *board) read() Status {
 	k := b.shown
 	s := Status{
 		State: b.state, Since: b.began.Add(b.since), Expiry: k.life.expiry, LastRefresh: k.life.issued, Reason: k.Cause,
-		Err: b.err, Failures: int(b.failed), PersistPending: b.unsaved,
+		Err: b.err, Failures: int(b.failed), PersistPending: b.unsaved, StoreErr: b.broken,
+		Lease: b.may.String(), Waiting: int(b.waiting.Load()),
 	}
 	if b.next >= 0 {
 		s.NextCheck = b.began.Add(b.next)
@@ -126,11 +173,35 @@ func (b *board) read() Status {
 	return s
 }
 
+// history returns what was told, oldest first.
+func (b *board) history() []Event {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ring == nil {
+		return nil
+	}
+	return slices.Concat(b.ring.past[b.ring.oldest:], b.ring.past[:b.ring.oldest])
+}
+
 // enter begins a state, which has no end once the client is closed.
 func (b *board) enter(state State) {
 	if b.state != state && b.state != Closed {
 		b.state, b.since = state, wall(b.clock).Sub(b.began)
 	}
+}
+
+// lease tells who may send.
+func (b *board) lease(who lease) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.may = who
+}
+
+// store tells what the store failed at; nil if it works.
+func (b *board) store(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.broken = err
 }
 
 // show tells how things stand with the newest session: whether it is saved, how
@@ -220,7 +291,10 @@ func (b *board) tell(e Event) {
 }
 
 func (b *board) tellLocked(e Event) {
-	e.Session, e.Time = b.key, wall(b.clock)
+	e.Session, e.Time, e.Waiting = b.key, wall(b.clock), int(b.waiting.Load())
+	if b.ring != nil {
+		b.ring.keep(e)
+	}
 	b.write(e)
 	b.herald.cry(e)
 }

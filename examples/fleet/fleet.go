@@ -260,7 +260,7 @@ func (f *fleet) heard(m *member, r report) {
 		m.renewed++
 	case evertoken.Adopted:
 		m.adopted++
-	case evertoken.SessionStarted, evertoken.SessionEnded, evertoken.Failed:
+	case evertoken.SessionStarted, evertoken.SessionEnded, evertoken.Failed, evertoken.Checked:
 	}
 }
 

@@ -101,7 +101,11 @@ func (w *worker) live(ctx context.Context, t task) error {
 	}
 	defer store.close()
 	cfg := t.config(store)
-	cfg.OnEvent = func(e evertoken.Event) { w.say(e.Kind) }
+	cfg.OnEvent = func(e evertoken.Event) {
+		if e.Kind != evertoken.Checked { // time is told anyway
+			w.say(e.Kind)
+		}
+	}
 	client, err := evertoken.New(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errStart, err)
