@@ -52,8 +52,8 @@ type refresher struct {
 	phase    time.Duration // where the grid of ticks begins, counted from common.began
 	usedAt   time.Duration // when it was seen to be used last, likewise
 	sid      string        // the session of which the following tells
-	failures int           // in a row
-	verdicts int           // of those, Login's that only a person can mend
+	failures int32         // in a row
+	verdicts int32         // of those, Login's that only a person can mend
 	hold     hold
 	loginAt  time.Time     // Login is not called before
 	held     *flight.Right // nil: none; kept over rounds only while known is not saved

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -206,13 +205,13 @@ func (b *board) store(err error) {
 
 // show tells how things stand with the newest session: whether it is saved, how
 // many attempts have failed in a row, and what failed last.
-func (b *board) show(k *snapshot, saved bool, failures int, err error) {
+func (b *board) show(k *snapshot, saved bool, failures int32, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.state == Closed {
 		return
 	}
-	b.shown, b.unsaved, b.failed, b.err = k, !saved, int32(min(failures, math.MaxInt32)), err //nolint:gosec // bounded
+	b.shown, b.unsaved, b.failed, b.err = k, !saved, failures, err
 	switch alive := k.alive(wall(b.clock)); {
 	case !k.exists(), k.Over && !alive:
 		b.enter(SignedOut)
