@@ -90,7 +90,9 @@ type Config struct {
 
 // complete checks the configuration, names all that is wrong with it at once,
 // and fills in what was left out.
-func (c *Config) complete() error {
+func (c *Config) complete() error { return c.settle(c.check()) }
+
+func (c *Config) check() []string {
 	var faults []string
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	if c.Issuer == nil {
@@ -122,14 +124,13 @@ func (c *Config) complete() error {
 			fault("Origins[%d] %v", i, err)
 		}
 	}
+	return faults
+}
+
+func (c *Config) settle(faults []string) error {
 	if len(faults) > 0 {
 		return errors.New("evertoken: bad Config: " + strings.Join(faults, "; "))
 	}
-	c.defaults()
-	return nil
-}
-
-func (c *Config) defaults() {
 	if c.Store == nil {
 		c.Store = storage.NewMemory()
 	}
@@ -139,6 +140,7 @@ func (c *Config) defaults() {
 	c.Session = cmp.Or(c.Session, "default")
 	c.CheckInterval = cmp.Or(c.CheckInterval, time.Minute)
 	c.ExpiryWindow = cmp.Or(c.ExpiryWindow, 5*time.Minute)
+	return nil
 }
 
 // A Client holds one session and keeps it alive. It is safe for concurrent use.

@@ -38,14 +38,14 @@ type PoolConfig struct {
 	IdleAfter time.Duration
 }
 
-// complete checks and fills in what is not in Config.
+// complete is that of Config, and for the rest.
 func (c *PoolConfig) complete() error {
-	var faults []string
-	if c.Config.Session != "" {
-		faults = append(faults, "Session is set; Pool.Client names sessions")
+	faults := c.Config.check()
+	if c.Session != "" {
+		faults = append(faults, "Session is set, but Pool.Client names sessions")
 	}
 	if c.Config.Login != nil {
-		faults = append(faults, "Config.Login is set; PoolConfig.Login takes its place")
+		faults = append(faults, "Config.Login is set, but PoolConfig.Login takes its place")
 	}
 	if c.MaxExchanges < 0 {
 		faults = append(faults, fmt.Sprintf("MaxExchanges is negative: %d", c.MaxExchanges))
@@ -53,12 +53,9 @@ func (c *PoolConfig) complete() error {
 	if c.IdleAfter < 0 {
 		faults = append(faults, fmt.Sprintf("IdleAfter is negative: %v", c.IdleAfter))
 	}
-	if len(faults) > 0 {
-		return errors.New("evertoken: bad PoolConfig: " + strings.Join(faults, "; "))
-	}
 	c.MaxExchanges = cmp.Or(c.MaxExchanges, 16)
 	c.IdleAfter = cmp.Or(c.IdleAfter, 24*time.Hour)
-	return c.Config.complete()
+	return c.settle(faults)
 }
 
 // A Pool keeps many sessions alive, as [Client] does one: for a server that acts
@@ -136,8 +133,8 @@ func newPool(ctx context.Context, cfg PoolConfig, random func() float64) *Pool {
 // To close it ends it for everybody, and is not needed: a client that nobody uses
 // leaves memory by itself.
 func (p *Pool) Client(ctx context.Context, session string) (*Client, error) {
-	if session == "" {
-		return nil, errors.New("evertoken: pool: the session has no name")
+	if session == "" || strings.HasSuffix(session, corrupt) {
+		return nil, fmt.Errorf("evertoken: pool: %q is no name for a session", session)
 	}
 	return p.client(ctx, session)
 }

@@ -426,8 +426,11 @@ func (s *session) save(ctx context.Context, r record.Record) error {
 	return nil
 }
 
+// corrupt is what the key for damaged bytes ends in.
+const corrupt = ".corrupt"
+
 func (s *session) keepAside(ctx context.Context) error {
-	aside := s.key + ".corrupt"
+	aside := s.key + corrupt
 	item, err := s.store.Load(ctx, aside) // without an item its version is empty, and Save creates
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return err
