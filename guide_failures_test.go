@@ -182,7 +182,7 @@ func troubles() []trouble {
 		}},
 		{"The store cannot be read", func(t *testing.T) *stage {
 			s := twoHours(t)
-			s.set(&s.load, errors.New("dial tcp 192.0.2.7:6379: connect: connection refused"))
+			s.set(&s.load, errors.New("redisstore: load: dial tcp 192.0.2.7:6379: connect: connection refused"))
 			s.due()
 			s.dead()
 			s.visit()

@@ -255,4 +255,4 @@ func TestGuideToFailures(t *testing.T) {
 	}
 }
 
-var errFull = errors.New("write default.tmp: no space left on device")
+var errFull = errors.New("storage: file: write /var/lib/app/write.tmp: no space left on device")
