@@ -105,6 +105,7 @@ func ExampleConfig_onEvent() {
 				fmt.Println("somebody has to sign in again")
 			case evertoken.Renewed:
 				fmt.Println("renewed:", e.Reason)
+			default: // for the log
 			}
 		},
 	})
