@@ -240,6 +240,8 @@ func (c *Client) hopeless(s *snapshot) error {
 }
 
 func (c *Client) wait(ctx context.Context, w *wish) error {
+	c.board.waiting.Add(1)
+	defer c.board.waiting.Add(-1)
 	select {
 	case <-w.done:
 		return w.err
@@ -347,6 +349,9 @@ func (c *Client) Refresh(ctx context.Context) error {
 
 // Status returns what the client is doing, and why.
 func (c *Client) Status() Status { return c.board.read() }
+
+// Events returns the last 128 events, oldest first. The slice is the caller's.
+func (c *Client) Events() []Event { return c.board.history() }
 
 // Close stops the refresher and waits until it has ended. An exchange that is
 // not written yet is cancelled; one that is written is left to finish and be

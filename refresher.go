@@ -1,8 +1,10 @@
 package evertoken
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -54,6 +56,7 @@ type refresher struct {
 	held     *flight.Right // nil: none; kept over rounds only while known is not saved
 	trouble  error         // what the store failed at last; nil: it did not
 	brought  bool          // somebody else has brought a token since the last check
+	took     time.Duration // by the exchange of the current attempt; zero: nothing was sent
 	warned   bool          // of a lifetime within the window
 }
 
@@ -236,6 +239,8 @@ func (r *refresher) round(w *wish, check bool) {
 		}
 	} else if r.replacedElsewhere(w) {
 		err = r.await()
+	} else if check && err == nil {
+		r.board.tell(Event{Kind: Checked, Expiry: r.session.known.Load().life.expiry})
 	} else if r.session.served.Load().alive(wall(r.clock)) {
 		err = nil // the store may be down; what is in memory serves
 	}
@@ -266,7 +271,7 @@ func (r *refresher) read() error {
 			if !settled { // nobody else has this pair
 				r.orphan(before)
 			}
-		case Renewed, Failed: // are told where they happen
+		case Renewed, Failed, Checked: // are told where they happen
 		}
 		return err
 	})
@@ -439,5 +444,28 @@ func (r *refresher) show() {
 	if err == nil {
 		err = r.trouble
 	}
+	r.board.store(cmp.Or(r.trouble, storeFailure(r.hold.err)))
 	r.board.show(r.session.known.Load(), r.session.settled(), r.failures, err)
+}
+
+// storeFailure returns err if the store failed. A lease that somebody else kept for
+// long is none.
+func storeFailure(err error) error {
+	var failed *storeError
+	if !errors.As(err, &failed) || failed.step == "lease" && errors.Is(err, context.DeadlineExceeded) {
+		return nil
+	}
+	return err
+}
+
+// showLease tells who may send.
+func (r *refresher) showLease() {
+	switch {
+	case r.held != nil:
+		r.board.lease(leaseHere)
+	case r.foreign(r.session.known.Load()):
+		r.board.lease(leaseElsewhere)
+	default:
+		r.board.lease("")
+	}
 }

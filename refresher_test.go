@@ -184,14 +184,16 @@ func (w *world) count(k Kind) (n int) {
 	return n
 }
 
-// told lists the events so far, in order.
+// told lists the events so far but the checks, in order.
 func (w *world) told() string {
 	synctest.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var kinds []string
 	for _, e := range w.events {
-		kinds = append(kinds, string(e.Kind))
+		if e.Kind != Checked {
+			kinds = append(kinds, string(e.Kind))
+		}
 	}
 	return strings.Join(kinds, ", ")
 }

@@ -14,6 +14,7 @@ import (
 
 const (
 	leaseTTL      = 15 * time.Second // for how long a holder that died or froze keeps others from sending
+	leaseLook     = time.Second      // who waits for the lease looks at the record this often
 	loginPatience = time.Minute      // one call of Config.Login
 )
 
@@ -56,11 +57,15 @@ func (r *refresher) renew(cause string) error {
 // attempt is one renewal: lease, load, note, guard, send, save, publish.
 func (r *refresher) attempt(cause string) error {
 	before := r.session.known.Load()
-	if err := r.acquire(before, cause); err != nil {
-		return r.blocked(cause, err)
-	}
+	r.took = 0
+	r.showLease()
+	kept := r.acquire(before, cause)
+	// Also without the right to send: who has kept it from us may have left a token.
 	err := r.read()
 	s := r.session.known.Load()
+	if kept != nil && !r.overtaken(before, s) {
+		return r.blocked(cause, kept)
+	}
 	damaged := errors.Is(err, storage.ErrCorrupt) && r.mayLogin() && !s.alive(wall(r.clock))
 	if err != nil && !damaged && !r.mayDoWithout(err) {
 		return r.blocked(cause, err)
@@ -108,7 +113,7 @@ func (r *refresher) acquire(s *snapshot, cause string) error {
 	if r.grace > 0 {
 		ttl = min(ttl, r.grace/3)
 	}
-	err := flight.Within(r.ctx, r.clock, min(r.sched.interval, time.Minute), func(ctx context.Context) error {
+	err := r.queue(s, func(ctx context.Context) error {
 		lease, err := leaser.Acquire(ctx, r.cfg.Session, ttl)
 		if err == nil {
 			r.held = flight.Hold(lease, ttl, r.clock)
@@ -124,12 +129,31 @@ func (r *refresher) acquire(s *snapshot, cause string) error {
 	return nil
 }
 
+// queue waits for the right to send, for as long as there is reason to. It looks
+// at the record meanwhile: a holder that was killed when it had saved its token
+// leaves the lease to lapse, and the token to be used.
+func (r *refresher) queue(before *snapshot, acquire func(context.Context) error) error {
+	until := wall(r.clock).Add(min(r.sched.interval, time.Minute))
+	for {
+		look := earliest(wall(r.clock).Add(leaseLook), until)
+		err := flight.Within(r.ctx, r.clock, look.Sub(wall(r.clock)), acquire)
+		now := wall(r.clock)
+		if err == nil || now.Before(look) || !now.Before(until) || r.ctx.Err() != nil {
+			return err
+		}
+		if r.read() == nil && r.overtaken(before, r.session.known.Load()) {
+			return err
+		}
+	}
+}
+
 // settleRight releases the lease, unless a pair is still to be saved under it.
 func (r *refresher) settleRight() {
 	if r.session.settled() {
 		r.held.Release()
 		r.held = nil
 	}
+	r.showLease()
 }
 
 // mayDoWithout says whether a token may be sent although the store failed: at
@@ -196,9 +220,11 @@ func (r *refresher) send(s *snapshot, cause string) error {
 	if cause == causeSignIn {
 		patience, call, r.loginAt = loginPatience, r.cfg.Login, sent.Add(r.sched.interval)
 	}
+	r.board.lease(leaseHere)
 	plan := flight.Plan{Clock: r.clock, Right: r.held, Patience: patience, Closing: r.ctx.Done()}
 	t, err := flight.Run(context.WithoutCancel(r.ctx), plan, call)
 	trip := wall(r.clock).Sub(sent)
+	r.took = trip
 	beside := Token{RefreshToken: t.RefreshToken, Extra: t.Extra}
 	if err == nil && t.AccessToken == "" {
 		err = errNoAccess
@@ -254,7 +280,7 @@ func (r *refresher) succeeded(old, n *snapshot) error {
 			r.hold.until = now.Add(noProgress(now, n.life))
 		}
 	}
-	r.board.tell(Event{Kind: kind, Reason: n.Cause, Expiry: n.life.expiry})
+	r.board.tell(Event{Kind: kind, Reason: n.Cause, Expiry: n.life.expiry, Took: r.took})
 	if !r.warned && r.sched.fraction == 0 && !n.life.expiry.IsZero() && n.life.lifetime() <= r.sched.window {
 		r.warned = true
 		r.board.logAt(slog.LevelWarn, "evertoken: tokens live no longer than ExpiryWindow, so each check renews them; WindowFraction makes that rarer",
@@ -270,6 +296,9 @@ func (r *refresher) failed(s *snapshot, cause string, beside Token, err error) e
 	f := failure{
 		outcome: known.Outcome, silent: errors.Is(err, context.DeadlineExceeded),
 		count: r.failures + 1, retryAfter: known.RetryAfter, late: errors.Is(err, errOnArrival),
+	}
+	if known.Outcome == NotSent {
+		r.took = 0
 	}
 	switch {
 	case cause == causeSignIn:
@@ -333,7 +362,7 @@ func (r *refresher) rejected(s *snapshot, cause string, err error) error {
 		return r.blocked(cause, failed)
 	}
 	now := wall(r.clock)
-	r.board.report(r.session.known.Load(), Event{Err: err, Outcome: Rejected})
+	r.board.report(r.session.known.Load(), Event{Err: err, Outcome: Rejected, Took: r.took})
 	r.hold = hold{now, fmt.Errorf("%w: %w", ErrSignedOut, err), r.mayLogin() && !now.Before(r.loginAt)}
 	return r.hold.err
 }
@@ -350,7 +379,7 @@ func (r *refresher) blocked(cause string, err error) error {
 func (r *refresher) wait(until time.Time, err error, e Event) error {
 	r.failures++
 	r.hold = hold{until, err, !until.After(wall(r.clock))}
-	e.Kind, e.Err, e.Next, e.Expiry = Failed, err, until, r.session.known.Load().life.expiry
+	e.Kind, e.Err, e.Next, e.Took, e.Expiry = Failed, err, until, r.took, r.session.known.Load().life.expiry
 	r.board.tell(e)
 	return err
 }

@@ -52,7 +52,7 @@ func TestRecordThatChangedBeforeTheLease(t *testing.T) {
 		access string // what is served
 	}{
 		{"renewed", func(w *world) { w.change(renewedElsewhere(w.clock.Now(), time.Hour)) }, "", "elsewhere"},
-		{"renewed, but expired since", func(w *world) { w.change(renewedElsewhere(w.clock.Now(), 10*time.Second)) }, "refresh-elsewhere", "access-2"},
+		{"renewed, but expired since", func(w *world) { w.change(renewedElsewhere(w.clock.Now(), leaseLook/2)) }, "refresh-elsewhere", "access-2"},
 		{"a note was closed", func(w *world) {
 			w.change(func(r record.Record) record.Record { return r.Announced("other", causeDue, w.clock.Now()).Closed() })
 		}, "refresh-1", "access-2"},
@@ -233,6 +233,48 @@ func TestWaitForTheLease(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A process was killed after it had saved its token, and before it released the
+// lease. Requests have that token long before the lease lapses.
+func TestTokenBesideALeaseThatIsHeld(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		if _, err := w.store.(storage.Leaser).Acquire(t.Context(), "default", time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		done := w.refreshing()
+		w.pass(leaseLook / 2)
+		w.change(renewedElsewhere(w.clock.Now(), time.Hour))
+		w.pass(leaseLook)
+		if len(done) == 0 {
+			t.Fatal("still waits for the lease")
+		}
+		if err := <-done; err != nil {
+			t.Errorf("Refresh = %v", err)
+		}
+		w.wantToken("elsewhere")
+		w.wantCalls(0)
+		w.pass(time.Minute)
+	})
+}
+
+// The lease could not be had, but whoever had it has left a token: that is what
+// was asked for.
+func TestTokenThatCameInsteadOfTheLease(t *testing.T) {
+	s := newHookedStore()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		w.signIn()
+		s.once("lease", func(context.Context) error {
+			w.change(renewedElsewhere(w.clock.Now(), time.Hour))
+			return errDisk
+		})
+		if err := w.client.Refresh(t.Context()); err != nil {
+			t.Errorf("Refresh = %v", err)
+		}
+		w.wantToken("elsewhere")
+		w.wantCalls(0)
+	})
 }
 
 // A lease is asked for 15 s, or for a third of the issuer's grace, and extended

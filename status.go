@@ -3,7 +3,9 @@ package evertoken
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,6 +30,7 @@ const (
 	Renewed        Kind = "renewed"         // a new token, made here
 	Adopted        Kind = "adopted"         // a newer token of this session, made by another process
 	Failed         Kind = "failed"          // an attempt to renew, to sign in or to use the store
+	Checked        Kind = "checked"         // a check found nothing to renew
 )
 
 // Why a renewal was made, as Event.Reason, Status.Reason and the stored record
@@ -51,7 +54,16 @@ type Status struct {
 	Err            error     // what failed last; nil once it has succeeded
 	Failures       int       // attempts that failed in a row
 	PersistPending bool      // the newest token is not in the store yet
+	StoreErr       error     // what the store failed at last; nil: it works
+	Lease          string    // who may send: "here", "elsewhere" as far as the record tells, or "", nobody
+	Waiting        int       // callers that wait for a token or a renewal now
 }
+
+// Who may send, as Status.Lease tells it.
+const (
+	leaseHere      = "here"      // this client, which is sending or still has to save
+	leaseElsewhere = "elsewhere" // another process has an attempt open
+)
 
 // An Event is one thing that happened to a session. It holds no secret.
 type Event struct {
@@ -62,7 +74,16 @@ type Event struct {
 	Err     error     // of Failed, and of SessionEnded by a verdict
 	Expiry  time.Time // of the access token afterwards
 	Next    time.Time // after Failed: when it is tried again; zero: with the next check
+
+	// Took is how long the exchange with the issuer took that a Renewed, a Failed,
+	// a SessionStarted by Login or a SessionEnded by a verdict tells of. Zero means
+	// that nothing was sent.
+	Took    time.Duration
+	Waiting int // callers that waited for a token or a renewal then
 }
+
+// history is how many events a client remembers: two hours of checks.
+const history = 128
 
 // eventQueue bounds what a slow OnEvent callback can hold up. Status always
 // tells the newest state, so an event that finds no room may be dropped.
@@ -81,6 +102,10 @@ type board struct {
 	last   *snapshot  // the newest that was told of
 	events chan Event // nil without a callback, and after close
 	done   chan struct{}
+	past   []Event // the last ones; grows up to history and is a ring from then on
+	oldest int     // where the ring begins
+
+	waiting atomic.Int64 // callers that wait for the loop
 }
 
 func newBoard(cfg *Config, last *snapshot) *board {
@@ -107,7 +132,26 @@ func newBoard(cfg *Config, last *snapshot) *board {
 func (b *board) read() Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.status
+	s := b.status
+	s.Waiting = int(b.waiting.Load())
+	return s
+}
+
+// history returns what was told, oldest first.
+func (b *board) history() []Event {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Concat(b.past[b.oldest:], b.past[:b.oldest])
+}
+
+// keepLocked has room for an event in any case.
+func (b *board) keepLocked(e Event) {
+	if len(b.past) < history {
+		b.past = append(b.past, e)
+		return
+	}
+	b.past[b.oldest] = e
+	b.oldest = (b.oldest + 1) % history
 }
 
 // change sets the status, which stays as it is once the client is closed. Since
@@ -142,6 +186,12 @@ func (b *board) show(k *snapshot, saved bool, failures int, err error) {
 		}
 	})
 }
+
+// lease tells who may send.
+func (b *board) lease(who string) { b.change(func(s *Status) { s.Lease = who }) }
+
+// store tells what the store failed at; nil if it works.
+func (b *board) store(err error) { b.change(func(s *Status) { s.StoreErr = err }) }
 
 // plan tells when the loop looks again.
 func (b *board) plan(next time.Time) { b.change(func(s *Status) { s.NextCheck = next }) }
@@ -185,7 +235,8 @@ func (b *board) tell(e Event) {
 }
 
 func (b *board) tellLocked(e Event) {
-	e.Time = wall(b.clock)
+	e.Time, e.Waiting = wall(b.clock), int(b.waiting.Load())
+	b.keepLocked(e)
 	b.write(e)
 	if b.events == nil {
 		return

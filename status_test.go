@@ -3,7 +3,9 @@ package evertoken
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,6 +14,7 @@ import (
 	"github.com/benbjohnson/clock"
 
 	"github.com/evertoken/evertoken/internal/record"
+	"github.com/evertoken/evertoken/storage"
 )
 
 // told is a snapshot as a board is told of it.
@@ -244,4 +247,161 @@ func TestWall(t *testing.T) {
 	if now := wall(clock.New()); now != now.Round(0) {
 		t.Error("it has a monotonic reading")
 	}
+}
+
+// The last events are kept, oldest first, and the caller's slice is a copy.
+func TestHistory(t *testing.T) {
+	b := newBoard(&Config{Clock: clock.NewMock()}, &snapshot{err: ErrSignedOut})
+	if got := b.history(); len(got) != 0 || b.past != nil {
+		t.Errorf("before anything was told: %v", got)
+	}
+	for n := 1; n <= 3*history+5; n++ {
+		b.tell(Event{Took: time.Duration(n)})
+		got := b.history()
+		if want := min(n, history); len(got) != want || got[0].Took != time.Duration(n-want+1) || got[want-1].Took != time.Duration(n) {
+			t.Fatalf("after %d: %d events, from %d to %d", n, len(got), got[0].Took, got[len(got)-1].Took)
+		}
+		got[0] = Event{}
+	}
+}
+
+// Events tell of what was sent how long it took, and who waited for it.
+func TestEventsOfAnOutage(t *testing.T) {
+	store := newHookedStore()
+	inWorld(t, 10*time.Minute, func(c *Config) { c.Store = store }, func(t *testing.T, w *world) {
+		slow := func(err error) func(context.Context, Token) (Token, error) {
+			return func(context.Context, Token) (Token, error) {
+				timer := w.clock.Timer(2 * time.Second)
+				<-timer.C
+				if err != nil {
+					return Token{}, err
+				}
+				return w.issuer.mint(), nil
+			}
+		}
+		w.signIn()
+		w.pass(time.Minute)
+		w.issuer.then(slow(&RefreshError{Outcome: Unavailable}), slow(&RefreshError{Outcome: NotSent}), slow(nil))
+		for range 3 {
+			done := w.refreshing()
+			synctest.Wait()
+			if s := w.client.Status(); s.Waiting != 1 || s.Lease != "here" {
+				t.Errorf("during the exchange: %d wait, lease %q", s.Waiting, s.Lease)
+			}
+			w.pass(2 * time.Second)
+			<-done
+			w.pass(3 * time.Second)
+		}
+		if s := w.client.Status(); s.Waiting != 0 || s.Lease != "" {
+			t.Errorf("afterwards: %d wait, lease %q", s.Waiting, s.Lease)
+		}
+		store.breaks("lease")
+		_ = w.client.Refresh(t.Context())
+		var got []string
+		for _, e := range w.client.Events() {
+			got = append(got, fmt.Sprintf("%s %v %d", e.Kind, e.Took, e.Waiting))
+		}
+		want := []string{"session started 0s 0", "checked 0s 0", "failed 2s 1", "failed 0s 1", "renewed 2s 1", "failed 0s 1"}
+		if !slices.Equal(got, want) {
+			t.Errorf("got\n%q, want\n%q", got, want)
+		}
+	})
+}
+
+// A login and a verdict are exchanges as well.
+func TestTook(t *testing.T) {
+	inWorld(t, time.Hour, func(c *Config) {
+		c.Login = func(context.Context) (Token, error) {
+			<-c.Clock.Timer(time.Second).C
+			return c.Issuer.(*farIssuer).mint(), nil
+		}
+	}, func(t *testing.T, w *world) {
+		w.pass(time.Minute)
+		w.pass(time.Second)
+		if e := w.last(SessionStarted); e.Took != time.Second {
+			t.Errorf("the login took %v", e.Took)
+		}
+		w.issuer.then(func(context.Context, Token) (Token, error) {
+			<-w.clock.Timer(3 * time.Second).C
+			return Token{}, &RefreshError{Outcome: Rejected}
+		})
+		done := w.refreshing()
+		w.pass(3 * time.Second)
+		w.pass(time.Minute)
+		<-done
+		if e := w.last(SessionEnded); e.Took != 3*time.Second {
+			t.Errorf("the verdict took %v", e.Took)
+		}
+	})
+}
+
+// What the store failed at is told until it works, whatever the issuer does.
+func TestStoreErr(t *testing.T) {
+	s := newHookedStore()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		w.signIn()
+		for _, step := range []string{"load", "save", "lease"} {
+			s.breaks(step)
+			err := w.client.Refresh(t.Context())
+			if got := w.client.Status().StoreErr; err == nil || !errors.Is(got, errDisk) {
+				t.Errorf("%s: Refresh = %v, StoreErr = %v", step, err, got)
+			}
+			s.meet(nil)
+			w.pass(2 * time.Minute)
+			if err := w.client.Refresh(t.Context()); err != nil || w.client.Status().StoreErr != nil {
+				t.Errorf("%s: afterwards Refresh = %v, %+v", step, err, w.client.Status())
+			}
+		}
+		w.issuer.then(fails(&RefreshError{Outcome: Unavailable}))
+		if err := w.client.Refresh(t.Context()); err == nil || w.client.Status().StoreErr != nil {
+			t.Errorf("Refresh = %v; that is not the store's fault: %v", err, w.client.Status().StoreErr)
+		}
+	})
+}
+
+// An attempt that another process has left open is told, and a lease that it keeps
+// for long is no failure of the store.
+func TestLeaseElsewhere(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		lease, err := w.store.(storage.Leaser).Acquire(t.Context(), "default", time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.change(func(r record.Record) record.Record { return r.Announced("other", causeDue, wall(w.clock)) })
+		done := w.refreshing()
+		synctest.Wait()
+		if s := w.client.Status(); s.Lease != "elsewhere" {
+			t.Errorf("while it is waited for: lease %q", s.Lease)
+		}
+		w.pass(time.Minute)
+		err = <-done
+		if s := w.client.Status(); err == nil || s.StoreErr != nil || s.Err == nil || s.Lease != "elsewhere" {
+			t.Errorf("Refresh = %v, status %+v", err, s)
+		}
+		lease.Release()
+		w.change(renewedElsewhere(wall(w.clock), time.Hour))
+		w.pass(time.Minute)
+		if s := w.client.Status(); s.Lease != "" || s.Err != nil {
+			t.Errorf("when it has ended: %+v", s)
+		}
+	})
+}
+
+// A check that cannot read the record has found nothing out.
+func TestChecked(t *testing.T) {
+	s := newHookedStore()
+	inWorld(t, 2*time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		w.pass(time.Minute)
+		w.signIn()
+		w.pass(time.Minute)
+		if n, e := w.count(Checked), w.last(Checked); n != 2 || e.Expiry != epoch.Add(time.Minute).Add(2*time.Hour) {
+			t.Errorf("%d checks, the last %+v", n, e)
+		}
+		s.breaks("load")
+		w.pass(time.Minute)
+		if n := w.count(Checked); n != 2 {
+			t.Errorf("%d checks; the last could not read", n)
+		}
+	})
 }

@@ -43,22 +43,22 @@ type member struct {
 	renewed int
 	adopted int
 	lives   int
-	cut     int // requests that failed while the store was down
 }
 
 // A summary is what a run has come to.
 type summary struct {
 	Renewals   int            `json:"renewals"`
 	Again      int            `json:"sent_again_within_grace"`
-	SpentTwice int            `json:"spent_twice"` // refresh tokens, after the grace
-	Lost       map[string]int `json:"sessions_lost"`
+	SpentTwice int            `json:"spent_twice"`   // refresh tokens, after the grace
+	Lost       map[string]int `json:"sessions_lost"` // by cause
+	Single     int            `json:"sessions_lost_by_a_single_blow"`
 	Requests   int            `json:"requests"`
 	Failed     int            `json:"failed"`
-	Homeless   int            `json:"failed_without_a_session"`
-	Cut        int            `json:"failed_without_the_store"`
+	Wronged    int            `json:"failed_although_a_token_was_stored"`
 	Slowest    time.Duration  `json:"slowest"`
 	Killed     int            `json:"killed"`
 	Frozen     int            `json:"frozen"`
+	Outages    int            `json:"store_killed"`
 	Traces     []string       `json:"traces,omitempty"`
 	LastErr    string         `json:"last_error,omitempty"`
 	Stall      time.Duration  `json:"machine_stalled"` // the longest time in which the machine ran nothing of us
@@ -74,10 +74,10 @@ func (s summary) verdict(grace bool) error {
 	case s.Lost[noCause] > 0:
 		return fmt.Errorf("%d sessions were lost without a cause", s.Lost[noCause])
 	case s.Stall > longStall: // the rest says nothing about the client then
-	case grace && s.losses() > s.Lost[storeUnsaved]+s.Lost[bothUnsaved]:
-		return fmt.Errorf("%d sessions were lost although the server has a grace", s.losses())
-	case grace && s.Failed > s.Homeless+s.Cut: // without one, a lease outlives the patience of a request
-		return fmt.Errorf("%d requests failed, the last one with %s", s.Failed-s.Homeless-s.Cut, s.LastErr)
+	case grace && s.Single > 0:
+		return fmt.Errorf("%d sessions were lost by a single blow although the server has a grace", s.Single)
+	case s.Wronged > 0:
+		return fmt.Errorf("%d requests failed although the store had a token, the last one with %s", s.Wronged, s.LastErr)
 	case s.Renewals == 0:
 		return errors.New("nobody renewed anything")
 	}
@@ -252,19 +252,15 @@ func (f *fleet) heard(m *member, r report) {
 	if r.Kind == evertoken.SessionEnded {
 		f.miss()
 	}
-	cut := f.server.ledger.down()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if cut {
-		m.cut += (r.Failed - r.Homeless) - (m.now.Failed - m.now.Homeless)
-	}
 	m.now = r
 	switch r.Kind {
 	case evertoken.Renewed:
 		m.renewed++
 	case evertoken.Adopted:
 		m.adopted++
-	case evertoken.SessionStarted, evertoken.SessionEnded, evertoken.Failed:
+	case evertoken.SessionStarted, evertoken.SessionEnded, evertoken.Failed, evertoken.Checked:
 	}
 }
 
@@ -291,7 +287,7 @@ func (m *member) end() bool {
 
 func (r report) plus(o report) report {
 	sum := report{
-		Requests: r.Requests + o.Requests, Failed: r.Failed + o.Failed, Homeless: r.Homeless + o.Homeless,
+		Requests: r.Requests + o.Requests, Failed: r.Failed + o.Failed, Wronged: r.Wronged + o.Wronged,
 		Slowest: max(r.Slowest, o.Slowest), Err: r.Err,
 	}
 	if o.Err != "" {
@@ -349,7 +345,7 @@ func (f *fleet) kill(m *member) {
 	if m.process == nil || m.state != "running" {
 		return
 	}
-	over := f.server.ledger.strike(m.n, "killed")
+	over := f.server.ledger.strike(m.n, killed)
 	m.state = "killed"
 	_ = m.process.Kill()
 	over()
@@ -362,7 +358,7 @@ func (f *fleet) freeze(m *member, d time.Duration, stop <-chan struct{}) {
 		m.mu.Unlock()
 		return
 	}
-	over := f.server.ledger.strike(m.n, "frozen")
+	over := f.server.ledger.strike(m.n, frozen)
 	m.state = "frozen"
 	m.mu.Unlock()
 	select {
@@ -387,9 +383,8 @@ func (f *fleet) summary() summary {
 	for _, m := range f.crew {
 		m.mu.Lock()
 		r := m.past.plus(m.now)
-		sum.Cut += m.cut
 		m.mu.Unlock()
-		sum.Requests, sum.Failed, sum.Homeless = sum.Requests+r.Requests, sum.Failed+r.Failed, sum.Homeless+r.Homeless
+		sum.Requests, sum.Failed, sum.Wronged = sum.Requests+r.Requests, sum.Failed+r.Failed, sum.Wronged+r.Wronged
 		sum.Slowest = max(sum.Slowest, r.Slowest)
 		if r.Err != "" {
 			sum.LastErr = r.Err

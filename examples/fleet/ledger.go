@@ -4,50 +4,62 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
-// Causes of a lost session. All but the last are beyond any client. Where the
-// server has a grace, only those of two blows at once are: one alone is mended
-// before the grace is over.
+// Causes of a lost session that only one blow explains, or none. Without a grace
+// all but the last are beyond any client: nobody else has the new pair. Where the
+// server has a grace no single blow costs a session, for the next process asks
+// again before it is over.
 const (
-	bothUnsaved   = "frozen and killed with a pair that it could not save"
-	killedUnsaved = "killed with a pair that it could not save"
-	frozenUnsaved = "frozen with a pair that it could not save"
-	frozenSending = "frozen between the last look at its lease and the sending"
-	storeUnsaved  = "cut off from the store with a pair that it could not save"
+	killedUnsaved = "killed with a pair that was not saved"
+	frozenUnsaved = "frozen with a pair that was not saved"
+	storeUnsaved  = "the store was down, with a pair that was not saved"
+	frozenSending = "frozen between the last look at the lease and the sending"
 	noCause       = "no cause"
 )
 
 // A ledger knows who sent which refresh token when, and what befell whom, so
 // that it can tell of what a session died.
 type ledger struct {
+	grace    time.Duration
 	mu       sync.Mutex          // the last to be taken
-	spent    map[string]spending // by refresh token: its first use
+	spent    map[string]spending // by refresh token
 	blows    map[int][]blow      // by worker
 	outages  []blow              // of the store
 	renewals int
-	again    int // refresh tokens that were sent again within the grace
-	lost     map[string]int
-	traces   []string // one line for each session that was lost
+	again    int            // refresh tokens that were sent again within the grace
+	lost     map[string]int // by cause
+	single   int            // of those, the ones that a single blow explains, or none
+	traces   []string       // one line for each session that was lost
 	ended    map[string]bool
 }
 
+// A spending is the first use of a refresh token, and all who sent it since.
 type spending struct {
-	worker int
-	at     time.Time
+	worker  int
+	at      time.Time
+	senders []int
 }
+
+// Kinds of blows.
+const (
+	killed = "killed"
+	frozen = "frozen"
+	down   = "down"
+)
 
 // A blow is what was done to a worker, or to the store.
 type blow struct {
-	kind     string // "killed", "frozen" or "down"
+	kind     string // killed, frozen or down
 	from, to time.Time
 }
 
-func newLedger() *ledger {
+func newLedger(grace time.Duration) *ledger {
 	return &ledger{
-		spent: make(map[string]spending), blows: make(map[int][]blow),
+		grace: grace, spent: make(map[string]spending), blows: make(map[int][]blow),
 		lost: make(map[string]int), ended: make(map[string]bool),
 	}
 }
@@ -69,25 +81,13 @@ func (l *ledger) strike(worker int, kind string) (over func()) {
 func (l *ledger) outage() (over func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.outages = append(l.outages, blow{kind: "down", from: time.Now()})
+	l.outages = append(l.outages, blow{kind: down, from: time.Now()})
 	n := len(l.outages) - 1
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.outages[n].to = time.Now()
 	}
-}
-
-// down says that the store cannot be reached, or could not a moment ago.
-func (l *ledger) down() bool {
-	const moment = 10 * time.Second // workers come back with a backoff
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.outages) == 0 {
-		return false
-	}
-	last := l.outages[len(l.outages)-1]
-	return last.to.IsZero() || time.Since(last.to) < moment
 }
 
 // note is told of each renewal that the server has answered.
@@ -98,57 +98,81 @@ func (l *ledger) note(worker int, token string, granted bool, at time.Time) {
 	switch {
 	case granted && known:
 		l.again++
+		first.senders = append(first.senders, worker)
+		l.spent[token] = first
 	case granted:
 		l.renewals++
-		l.spent[token] = spending{worker, at}
+		l.spent[token] = spending{worker, at, []int{worker}}
 	case known && !l.ended[token]:
 		l.ended[token] = true
-		cause := l.cause(first, worker, at)
+		cause, blows := l.cause(first, worker, at)
 		l.lost[cause]++
+		if blows < 2 {
+			l.single++
+		}
 		l.traces = append(l.traces, fmt.Sprintf("worker %d sent at %s what worker %d had exchanged %v before: %s",
 			worker, at.Format("15:04:05.000"), first.worker, at.Sub(first.at).Round(time.Millisecond), cause))
 	}
 }
 
-// cause says of what the session died whose token first was spent, and came back
-// from worker at t. With mu held.
-func (l *ledger) cause(first spending, worker int, t time.Time) string {
-	const reaction = 200 * time.Millisecond // a blow is noted a moment before or after it falls
-	for _, b := range l.outages {
-		if b.from.Before(t) && (b.to.IsZero() || b.to.After(first.at)) {
-			return storeUnsaved
+// reaction is by how much a blow may be noted before or after it falls.
+const reaction = 200 * time.Millisecond
+
+// cause says of what the session died whose token was spent before, and came back
+// from worker at t, and how many blows that were. With mu held.
+func (l *ledger) cause(first spending, worker int, t time.Time) (cause string, blows int) {
+	kinds := make(map[string]int)
+	count := func(all []blow) {
+		for _, b := range all {
+			if b.from.Before(t) && (b.to.IsZero() || b.to.After(first.at.Add(-reaction))) {
+				kinds[b.kind]++
+				blows++
+			}
+			if b.kind == down && l.outlasts(b, t) {
+				blows++ // nobody can ask again in time
+			}
 		}
 	}
-	var killed, frozen bool
-	for _, b := range l.blows[first.worker] {
-		struck := b.from.Before(t) && (b.to.IsZero() || b.to.After(first.at.Add(-reaction)))
-		killed = killed || struck && b.kind == "killed"
-		frozen = frozen || struck && b.kind == "frozen"
+	count(l.outages)
+	for _, w := range slices.Compact(slices.Sorted(slices.Values(first.senders))) {
+		count(l.blows[w])
 	}
 	switch {
-	case killed && frozen:
-		return bothUnsaved
-	case killed:
-		return killedUnsaved
-	case frozen:
-		return frozenUnsaved
+	case len(kinds) > 1 || blows > 1:
+		return strings.Join(slices.Sorted(maps.Keys(kinds)), " and ") + ", with a pair that was not saved", blows
+	case kinds[killed] > 0:
+		return killedUnsaved, blows
+	case kinds[frozen] > 0:
+		return frozenUnsaved, blows
+	case kinds[down] > 0:
+		return storeUnsaved, blows
 	}
 	for _, b := range l.blows[worker] {
-		if b.kind == "frozen" && !b.to.IsZero() && t.Sub(b.to) < reaction && b.to.Before(t.Add(reaction)) {
-			return frozenSending
+		if b.kind == frozen && !b.to.IsZero() && t.Sub(b.to) < reaction && b.to.Before(t.Add(reaction)) {
+			return frozenSending, 1
 		}
 	}
-	return noCause
+	return noCause, 0
+}
+
+// outlasts says that an outage was longer than those who wait for its end can use
+// the grace: a second of it is for the way.
+func (l *ledger) outlasts(b blow, t time.Time) bool {
+	to := b.to
+	if to.IsZero() {
+		to = t
+	}
+	return l.grace > 0 && to.Sub(b.from) > l.grace-time.Second
 }
 
 // summary is the ledger's part of it.
 func (l *ledger) summary() summary {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	sum := summary{Renewals: l.renewals, Again: l.again, Lost: maps.Clone(l.lost), Traces: slices.Clone(l.traces)}
+	sum := summary{Renewals: l.renewals, Again: l.again, Lost: maps.Clone(l.lost), Single: l.single, Outages: len(l.outages), Traces: slices.Clone(l.traces)}
 	for _, blows := range l.blows {
 		for _, b := range blows {
-			if b.kind == "killed" {
+			if b.kind == killed {
 				sum.Killed++
 			} else {
 				sum.Frozen++

@@ -43,7 +43,7 @@ func startServer(o options) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{Server: id, ledger: newLedger(), url: "http://" + l.Addr().String(), done: make(chan error, 1)}
+	s := &server{Server: id, ledger: newLedger(o.grace), url: "http://" + l.Addr().String(), done: make(chan error, 1)}
 	s.http = &http.Server{Handler: s, ReadHeaderTimeout: 5 * time.Second}
 	go func() { s.done <- s.http.Serve(l) }()
 	return s, nil

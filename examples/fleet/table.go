@@ -77,17 +77,14 @@ func (t *table) summary(s summary) {
 		t.printf("%10d %s\n", s.Lost[cause], cause)
 	}
 	t.printf("%6d requests, the slowest %v\n%6d requests failed", s.Requests, s.Slowest.Round(time.Millisecond), s.Failed)
-	if s.Homeless > 0 {
-		t.printf(", %d of them while there was no session", s.Homeless)
-	}
-	if s.Cut > 0 {
-		t.printf(", %d while the store was down", s.Cut)
-	}
-	t.printf("\n")
+	t.printf(", %d of them although the store had a valid token\n", s.Wronged)
 	if s.Stall > longStall {
 		t.printf("       the machine stood still for %v; only losses without a cause count\n", s.Stall.Round(time.Millisecond))
 	}
 	if s.Killed+s.Frozen > 0 {
 		t.printf("%6d times a worker was killed, %d times frozen\n", s.Killed, s.Frozen)
+	}
+	if s.Outages > 0 {
+		t.printf("%6d times the store's server was killed\n", s.Outages)
 	}
 }

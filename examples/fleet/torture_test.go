@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,20 +43,25 @@ type restartable interface {
 	Start() error
 }
 
-// torture runs a fleet and prints what came of it. The server of the store, if
-// there is one, is killed every few seconds.
-func torture(t *testing.T, o options, store restartable) summary {
+// torture runs a fleet and prints what came of it. The store's server, if it has
+// one, is killed now and then, and all connections to it are cut.
+func torture(t *testing.T, o options, store restartable, w *wire) summary {
 	t.Helper()
 	f, err := newFleet(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	restarted := make(chan error, 1)
-	go func() { restarted <- restart(ctx, f, store) }()
+	var failed error
+	var trouble sync.WaitGroup
+	if store != nil {
+		trouble.Go(func() { failed = restart(ctx, f, store) })
+		trouble.Go(func() { w.fray(ctx) })
+	}
 	sum, err := f.run(t.Context(), func() {})
 	cancel()
-	if failed := <-restarted; failed != nil {
+	trouble.Wait()
+	if failed != nil {
 		t.Errorf("the store's server does not come back: %v", failed)
 	}
 	if err != nil {
@@ -62,6 +70,9 @@ func torture(t *testing.T, o options, store restartable) summary {
 	table := newTable(os.Stdout)
 	table.out = t.Output()
 	table.summary(sum)
+	if w != nil {
+		t.Logf("%d times all connections to the store were cut", w.cuts)
+	}
 	for _, line := range sum.Traces {
 		t.Log(line)
 	}
@@ -72,9 +83,6 @@ func torture(t *testing.T, o options, store restartable) summary {
 }
 
 func restart(ctx context.Context, f *fleet, store restartable) error {
-	if store == nil {
-		return nil
-	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -91,28 +99,39 @@ func restart(ctx context.Context, f *fleet, store restartable) error {
 	}
 }
 
-func TestTortureOnFiles(t *testing.T) { torture(t, tortured("file:"+t.TempDir()+"/session"), nil) }
+func TestTortureOnFiles(t *testing.T) { torture(t, tortured("file:"+t.TempDir()+"/session"), nil, nil) }
 
 // Without a grace sessions may be lost, of causes that no client can do anything
 // about; the verdict is on all others.
 func TestTortureWithoutGrace(t *testing.T) {
 	o := tortured("file:" + t.TempDir() + "/session")
 	o.grace = 0
-	torture(t, o, nil)
+	torture(t, o, nil, nil)
 }
 
 func TestTortureOnRedis(t *testing.T) {
 	srv, err := testserver.StartRedis("--appendonly", "yes", "--appendfsync", "always")
 	installed(t, err, "Redis", testserver.HowRedis)
 	t.Cleanup(srv.Stop)
-	torture(t, tortured(srv.URL()), srv)
+	u, err := url.Parse(srv.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWire(t, "unix", u.Path)
+	torture(t, tortured("unix://"+w.Addr().String()), srv, w)
 }
 
 func TestTortureOnPostgres(t *testing.T) {
 	srv, err := testserver.StartPostgres()
 	installed(t, err, "PostgreSQL", testserver.HowPostgres)
 	t.Cleanup(srv.Stop)
-	torture(t, tortured(srv.URL()), srv)
+	u, err := url.Parse(srv.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWire(t, "unix", filepath.Join(u.Query().Get("host"), ".s.PGSQL.5432"))
+	u.RawQuery = url.Values{"host": {filepath.Dir(w.Addr().String())}}.Encode()
+	torture(t, tortured(u.String()), srv, w)
 }
 
 func TestTortureOnNATS(t *testing.T) {
@@ -121,7 +140,12 @@ func TestTortureOnNATS(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(srv.Stop)
-	torture(t, tortured(srv.URL()), srv)
+	u, err := url.Parse(srv.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWire(t, "tcp", u.Host)
+	torture(t, tortured("nats://"+w.Addr().String()), srv, w)
 }
 
 // installed goes on if a server has started.

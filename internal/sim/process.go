@@ -213,7 +213,7 @@ func (p *process) login(ctx context.Context) (evertoken.Token, error) {
 
 // event is Config.OnEvent.
 func (p *process) event(e evertoken.Event) {
-	if p.isDead() {
+	if p.isDead() || e.Kind == evertoken.Checked {
 		return
 	}
 	text := string(e.Kind)

@@ -80,7 +80,7 @@ func New(pool *pgxpool.Pool, opts Options) (*Store, error) {
 // Load implements [storage.Store].
 func (s *Store) Load(ctx context.Context, key string) (item storage.Item, err error) {
 	var version string
-	err = s.one(ctx, s.sql.load, key).Scan(&version, &item.Data)
+	err = s.one(ctx, s.sql.load, key, nil, &version, &item.Data)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return storage.Item{}, storage.ErrNotFound
 	}
@@ -130,26 +130,29 @@ func (s *Store) change(ctx context.Context, step, query, key string, args ...any
 
 // ask runs a statement that returns one truth value, or no row for no.
 func (s *Store) ask(ctx context.Context, query, key string, args ...any) (done bool, err error) {
-	err = s.one(ctx, query, key, args...).Scan(&done)
+	err = s.one(ctx, query, key, args, &done)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}
 	return done, err
 }
 
-// one runs a statement on the row of a key. Keys are bytes to the server: text
-// could not hold all of them.
-func (s *Store) one(ctx context.Context, query, key string, args ...any) pgx.Row {
+// one runs a statement on the row of a key, and scans what it returns. Keys are
+// bytes to the server: text could not hold all of them. Where a connection was
+// cut while it lay in the pool nothing has been sent, and another one is taken:
+// there are at most as many of these as the pool has connections.
+func (s *Store) one(ctx context.Context, query, key string, args []any, into ...any) error {
 	if key == "" {
-		return noRow{errors.New("key is empty")}
+		return errors.New("key is empty")
 	}
-	return s.pool.QueryRow(ctx, query, append([]any{pgx.QueryExecModeExec, []byte(key)}, args...)...)
+	args = append([]any{pgx.QueryExecModeExec, []byte(key)}, args...)
+	for cut := s.pool.Stat().TotalConns(); ; cut-- {
+		err := s.pool.QueryRow(ctx, query, args...).Scan(into...)
+		if cut <= 0 || !pgconn.SafeToRetry(err) {
+			return err
+		}
+	}
 }
-
-// noRow is the row of a query that was not made.
-type noRow struct{ err error }
-
-func (r noRow) Scan(...any) error { return r.err }
 
 // SQLSTATE codes of PostgreSQL, appendix A.
 const (

@@ -1,6 +1,7 @@
 package postgresstore_test
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"strings"
@@ -59,6 +60,50 @@ func TestRestartKeepsWhatWasAcknowledged(t *testing.T) {
 		Kill:  p.Kill,
 		Start: p.Start,
 	})
+}
+
+// Connections may be cut while they lie in the pool; a step that has sent nothing
+// yet takes another one.
+func TestConnectionsThatWereCut(t *testing.T) {
+	p := startPostgres(t)
+	defer p.Stop()
+	cfg, err := pgxpool.ParseConfig(p.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.MaxConns = 4
+	cfg.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false } // it looks after a second only
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	store, err := postgresstore.New(pool, postgresstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	v := save(t, store, "key", "one", "")
+	var idle []*pgxpool.Conn
+	for range cfg.MaxConns {
+		c, err := pool.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, c)
+	}
+	for _, c := range idle {
+		c.Release()
+	}
+	p.Kill()
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Save(t.Context(), "key", []byte("two"), v); err != nil {
+		t.Errorf("Save = %v", err)
+	}
 }
 
 func TestTablesAreMissing(t *testing.T) {
