@@ -103,9 +103,11 @@ func (s *stage) Now() time.Time {
 
 func (s *stage) Timer(d time.Duration) *clock.Timer { return clock.New().Timer(d) }
 
-// Write takes one line of the log.
+// Write takes one line of the log. The guide leaves out checks that find nothing.
 func (s *stage) Write(line []byte) (int, error) {
-	s.say(strings.TrimSuffix(string(line), "\n"))
+	if !strings.Contains(string(line), `msg="evertoken: checked"`) {
+		s.say(strings.TrimSuffix(string(line), "\n"))
+	}
 	return len(line), nil
 }
 
