@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -130,7 +131,11 @@ func ExampleConfig_onEvent() {
 // What a failure means, for a program that wants to know.
 func ExampleRefreshError() {
 	ctx := context.Background()
-	client, err := evertoken.New(ctx, evertoken.Config{Issuer: &keyServer{}, Origins: []string{"https://api.example.com"}})
+	client, err := evertoken.New(ctx, evertoken.Config{
+		Issuer:  &keyServer{},
+		Origins: []string{"https://api.example.com"},
+		Logger:  slog.New(slog.DiscardHandler), // the program tells by itself
+	})
 	if err != nil {
 		log.Fatal(err)
 	}

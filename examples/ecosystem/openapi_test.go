@@ -38,6 +38,9 @@ func Example_openAPI() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	if list.JSON200 == nil {
+		log.Fatal(list.Status())
+	}
 	fmt.Println(*list.JSON200)
 	// Output:
 	// tea 201 Created
