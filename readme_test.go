@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -30,17 +31,34 @@ func TestReadmeProgram(t *testing.T) {
 	}
 }
 
+// anchors are what the headings of a page are called in links.
+func anchors(page string) (all []string) {
+	for _, line := range strings.Split(page, "\n") {
+		if heading, ok := strings.CutPrefix(line, "## "); ok {
+			heading = regexp.MustCompile(`[^\w -]`).ReplaceAllString(strings.ToLower(heading), "")
+			all = append(all, strings.ReplaceAll(heading, " ", "-"))
+		}
+	}
+	return all
+}
+
 // Links from page to page lead somewhere.
 func TestLinks(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
+	link := regexp.MustCompile(`\]\(([^)#:]*)(#[^):]+)?\)`)
 	pages, err := filepath.Glob("docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, page := range append(pages, "README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "examples/server/README.md", "examples/ecosystem/README.md") {
 		for _, found := range link.FindAllStringSubmatch(read(t, page), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(page), filepath.FromSlash(found[1]))); err != nil {
+			target := filepath.Join(filepath.Dir(page), filepath.FromSlash(found[1]))
+			if found[1] == "" {
+				target = page
+			}
+			if _, err := os.Stat(target); err != nil {
 				t.Errorf("%s: %v", page, err)
+			} else if found[2] != "" && !slices.Contains(anchors(read(t, target)), found[2][1:]) {
+				t.Errorf("%s: %s has no heading %s", page, target, found[2])
 			}
 		}
 	}
