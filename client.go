@@ -45,7 +45,7 @@ type Config struct {
 	Origins []string
 
 	// Store keeps the session. Nil means memory: the session ends with the
-	// process. No step with it is waited for longer than 10 s.
+	// process, or with the [Pool]. No step with it is waited for longer than 10 s.
 	Store storage.Store
 
 	// Session is the key of the session in Store. Empty means "default".
@@ -90,7 +90,9 @@ type Config struct {
 
 // complete checks the configuration, names all that is wrong with it at once,
 // and fills in what was left out.
-func (c *Config) complete() error {
+func (c *Config) complete() error { return c.settle(c.check()) }
+
+func (c *Config) check() []string {
 	var faults []string
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	if c.Issuer == nil {
@@ -122,14 +124,13 @@ func (c *Config) complete() error {
 			fault("Origins[%d] %v", i, err)
 		}
 	}
+	return faults
+}
+
+func (c *Config) settle(faults []string) error {
 	if len(faults) > 0 {
 		return errors.New("evertoken: bad Config: " + strings.Join(faults, "; "))
 	}
-	c.defaults()
-	return nil
-}
-
-func (c *Config) defaults() {
 	if c.Store == nil {
 		c.Store = storage.NewMemory()
 	}
@@ -139,14 +140,15 @@ func (c *Config) defaults() {
 	c.Session = cmp.Or(c.Session, "default")
 	c.CheckInterval = cmp.Or(c.CheckInterval, time.Minute)
 	c.ExpiryWindow = cmp.Or(c.ExpiryWindow, 5*time.Minute)
+	return nil
 }
 
 // A Client holds one session and keeps it alive. It is safe for concurrent use.
 type Client struct {
-	cfg     Config
-	session *session
-	loop    *refresher
-	board   *board
+	pool    *Pool
+	session session
+	loop    refresher
+	board   board
 }
 
 // New returns a client for the session that the store holds, or for none yet,
@@ -160,27 +162,22 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 	return newClient(ctx, cfg, mathrand.Float64)
 }
 
+// newClient makes a client in a pool of its own, in which it waits for nobody.
 func newClient(ctx context.Context, cfg Config, random func() float64) (*Client, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg}
-	if w, ok := cfg.Issuer.(wrapper); ok {
-		c.cfg.Base = w.Wrap(c.Transport().base(), c)
+	alone := PoolConfig{Config: cfg, MaxExchanges: 1 << 20}
+	if cfg.Login != nil {
+		alone.Login = func(ctx context.Context, _ string) (Token, error) { return cfg.Login(ctx) }
 	}
-	c.session = newSession(&c.cfg)
-	err := c.session.do(ctx, c.session.read)
-	if err != nil && !errors.Is(err, storage.ErrCorrupt) {
+	p := newPool(ctx, alone, random)
+	p.single = true
+	c, err := p.client(ctx, cfg.Session)
+	if err != nil {
+		_ = p.Close()
 		return nil, err
 	}
-	c.board = newBoard(&c.cfg, c.session.known.Load())
-	c.loop = newRefresher(&c.cfg, c.session, c.board, random)
-	c.loop.ctx, c.loop.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	c.loop.trouble = err
-	c.loop.show()
-	next, _ := c.loop.nextLook()
-	c.board.plan(next)
-	go c.loop.run()
 	return c, nil
 }
 
@@ -190,7 +187,11 @@ func (c *Client) HTTP() *http.Client { return &http.Client{Transport: c.Transpor
 
 // Transport returns the transport of HTTP, for composing with others.
 func (c *Client) Transport() *Transport {
-	return &Transport{Source: c, Origins: c.cfg.Origins, Base: c.cfg.Base}
+	t := &Transport{Source: c, Origins: c.pool.cfg.Origins, Base: c.pool.cfg.Base}
+	if w, ok := c.pool.cfg.Issuer.(wrapper); ok {
+		t.Base = w.Wrap(t.base(), c)
+	}
+	return t
 }
 
 // Token returns a token that is valid now. It waits, until ctx ends, only if
@@ -208,10 +209,11 @@ func (c *Client) Token(ctx context.Context) (Token, error) {
 // fulfils; it is repeated only when a token came that ended before it was seen.
 // A token that is there counts for more than the error of the wait.
 func (c *Client) snapshot(ctx context.Context) (*snapshot, error) {
+	c.loop.use()
 	var err error
 	for {
 		s := c.session.served.Load()
-		if s.alive(wall(c.cfg.Clock)) {
+		if s.alive(wall(c.pool.clock)) {
 			return s, nil
 		}
 		if err == nil {
@@ -229,7 +231,7 @@ func (c *Client) hopeless(s *snapshot) error {
 	switch {
 	case errors.Is(s.err, ErrClosed):
 		return s.err
-	case c.cfg.Login != nil && !c.loop.leftOut.Load():
+	case s.asleep(), c.loop.mayLogin():
 		return nil
 	case s.err != nil:
 		return s.err
@@ -245,8 +247,6 @@ func (c *Client) wait(ctx context.Context, w *wish) error {
 	select {
 	case <-w.done:
 		return w.err
-	case <-c.loop.done:
-		return ErrClosed
 	case <-ctx.Done():
 		return fmt.Errorf("evertoken: waiting for a token: %w", context.Cause(ctx))
 	}
@@ -259,7 +259,7 @@ func (c *Client) replace(ctx context.Context, refused *snapshot) *snapshot {
 	s := c.session.served.Load()
 	if s.sameToken(refused) {
 		cause := causeRefused
-		if !s.alive(wall(c.cfg.Clock)) {
+		if !s.alive(wall(c.pool.clock)) {
 			cause = "" // it came too late: that says nothing against the next one
 		}
 		if c.wait(ctx, c.loop.ask(cause, refused)) != nil {
@@ -267,7 +267,7 @@ func (c *Client) replace(ctx context.Context, refused *snapshot) *snapshot {
 		}
 		s = c.session.served.Load()
 	}
-	if s.SID != refused.SID || s.sameToken(refused) || !s.alive(wall(c.cfg.Clock)) {
+	if s.SID != refused.SID || s.sameToken(refused) || !s.alive(wall(c.pool.clock)) {
 		return nil
 	}
 	return s
@@ -280,10 +280,10 @@ func (c *Client) SignIn(ctx context.Context, t Token) error {
 	if t.AccessToken == "" && t.RefreshToken == "" {
 		return errors.New("evertoken: sign in: the token has neither AccessToken nor RefreshToken")
 	}
-	if c.loop.ctx.Err() != nil {
+	if c.loop.isClosing() {
 		return ErrClosed
 	}
-	t, err := t.normalize(wall(c.cfg.Clock))
+	t, err := t.normalize(wall(c.pool.clock))
 	if err != nil {
 		return fmt.Errorf("evertoken: sign in: %w", err)
 	}
@@ -310,7 +310,7 @@ func (c *Client) SignIn(ctx context.Context, t Token) error {
 // revocation that failed, or took longer than 10 s, is tried again by the checks,
 // for an hour or until Close. Login is not called again before SignIn or a new client.
 func (c *Client) SignOut(ctx context.Context) error {
-	if c.loop.ctx.Err() != nil {
+	if c.loop.isClosing() {
 		return ErrClosed
 	}
 	c.loop.leftOut.Store(true) // even if ctx ends before our turn
@@ -329,7 +329,7 @@ func (c *Client) SignOut(ctx context.Context) error {
 		return err
 	}
 	c.loop.supersede(c.session.known.Load())
-	revoked := c.loop.revoke(ctx, last.token())
+	revoked := c.loop.revokeInTurn(ctx, last.token())
 	if revoked != nil {
 		c.loop.orphan(last)
 	}
@@ -341,6 +341,12 @@ func (c *Client) SignOut(ctx context.Context) error {
 // The others are those of Token. ctx bounds the wait, not the exchange.
 func (c *Client) Refresh(ctx context.Context) error {
 	s := c.session.served.Load()
+	if s.asleep() {
+		if err := c.wait(ctx, c.loop.ask("", nil)); err != nil {
+			return err
+		}
+		s = c.session.served.Load()
+	}
 	if err := c.hopeless(s); err != nil {
 		return err
 	}
@@ -350,7 +356,8 @@ func (c *Client) Refresh(ctx context.Context) error {
 // Status returns what the client is doing, and why.
 func (c *Client) Status() Status { return c.board.read() }
 
-// Events returns the last 128 events, oldest first. The slice is the caller's.
+// Events returns the last 128 events, oldest first. The slice is the caller's. A
+// client of a [Pool] keeps none; Config.OnEvent has them.
 func (c *Client) Events() []Event { return c.board.history() }
 
 // Close stops the refresher and waits until it has ended. An exchange that is
@@ -359,9 +366,17 @@ func (c *Client) Events() []Event { return c.board.history() }
 // more than once and from several goroutines, but not from OnEvent, Login or the
 // Issuer.
 func (c *Client) Close() error {
-	err := c.loop.halt()
+	if c.pool.single {
+		return c.pool.Close()
+	}
+	c.pool.drop(c)
+	return c.close()
+}
+
+// close waits until the client has ended.
+func (c *Client) close() error {
+	<-c.loop.done
 	c.session.serve(&snapshot{err: ErrClosed})
-	c.board.change(func(s *Status) { s.State, s.NextCheck = Closed, time.Time{} })
 	c.board.close()
-	return err
+	return c.loop.trouble
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/benbjohnson/clock"
 
+	"github.com/evertoken/evertoken/internal/agenda"
 	"github.com/evertoken/evertoken/internal/record"
 	"github.com/evertoken/evertoken/storage"
 )
@@ -107,9 +108,8 @@ func TestTokenWhenTheLoopHasEnded(t *testing.T) {
 	inWorld(t, time.Hour, func(c *Config) {
 		c.Login = func(context.Context) (Token, error) { return Token{}, errors.New("not to be called") }
 	}, func(t *testing.T, w *world) {
-		if err := w.client.loop.halt(); err != nil {
-			t.Fatal(err)
-		}
+		w.client.loop.stop()
+		<-w.client.loop.done
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if _, err := w.client.Token(ctx); !errors.Is(err, ErrClosed) {
@@ -516,6 +516,13 @@ func TestWishThatIsFulfilledAlready(t *testing.T) {
 	})
 }
 
+// idleLoop is a loop whose turns do not come.
+func idleLoop() *refresher {
+	r := &refresher{common: &common{clock: clock.NewMock(), sched: schedule{interval: time.Minute}, agenda: new(agenda.Agenda)}}
+	r.agenda.Open(&r.entry, r)
+	return r
+}
+
 func TestWishIsAboutTheNewestToken(t *testing.T) {
 	inWorld(t, time.Hour, nil, func(t *testing.T, _ *world) {
 		older := &snapshot{Record: record.Record{SID: "s", Gen: 1}}
@@ -524,7 +531,7 @@ func TestWishIsAboutTheNewestToken(t *testing.T) {
 		for name, tt := range map[string]struct{ first, second, want *snapshot }{
 			"newer last": {older, newer, newer}, "newer first": {newer, older, newer}, "another sign-in": {newer, other, other},
 		} {
-			r := &refresher{wake: make(chan struct{}, 1)}
+			r := idleLoop()
 			r.ask("", nil)
 			r.ask(causeAsked, tt.first)
 			if w := r.ask(causeAsked, tt.second); w.about != tt.want {
@@ -623,7 +630,7 @@ func TestRefusedTokenThatHadEnded(t *testing.T) {
 func TestSupersededWishes(t *testing.T) {
 	old := &snapshot{Record: record.Record{SID: "old", Gen: 1}}
 	signedIn := &snapshot{Record: record.Record{SID: "new", Gen: 1}}
-	r := &refresher{wake: make(chan struct{}, 1)}
+	r := idleLoop()
 	first := r.ask(causeAsked, old)
 	r.take()
 	second := r.ask(causeAsked, signedIn)
@@ -659,7 +666,7 @@ func TestNextCheckWhileSigningIn(t *testing.T) {
 func TestRefusalsShareAWish(t *testing.T) {
 	one := &snapshot{Record: record.Record{SID: "s", Gen: 1, Tokens: record.Tokens{AccessToken: "one"}}}
 	two := &snapshot{Record: record.Record{SID: "s", Gen: 2, Tokens: record.Tokens{AccessToken: "two"}}}
-	r := &refresher{wake: make(chan struct{}, 1), clock: clock.NewMock(), sched: schedule{interval: time.Minute}}
+	r := idleLoop()
 	first := r.ask(causeRefused, one)
 	waiting := r.ask(causeRefused, one)
 	r.take()

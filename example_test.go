@@ -2,13 +2,18 @@ package evertoken_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log"
+	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/evertoken/evertoken"
 	"github.com/evertoken/evertoken/issuer/lightnap"
+	"github.com/evertoken/evertoken/issuer/oauth"
 	"github.com/evertoken/evertoken/storage"
 )
 
@@ -33,6 +38,51 @@ func Example() {
 	}
 	defer resp.Body.Close()
 	fmt.Println(resp.Status)
+}
+
+// A server that acts for its users: each has a session of their own.
+func ExamplePool() {
+	id, err := oauth.ClientSecretBasic("orders", os.Getenv("CLIENT_SECRET"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	issuer := &oauth.Issuer{TokenURL: "https://id.example.com/token", Client: id}
+	pool, err := evertoken.NewPool(evertoken.PoolConfig{
+		Config: evertoken.Config{
+			Issuer:  issuer,
+			Origins: []string{"https://api.example.com"},
+			Store:   storage.NewFile(filepath.Join(os.TempDir(), "example-sessions")),
+			OnEvent: func(e evertoken.Event) {
+				if e.Kind == evertoken.SessionEnded {
+					log.Printf("%s has to sign in again", e.Session)
+				}
+			},
+		},
+		IdleAfter: 8 * time.Hour,
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+	http.HandleFunc("/orders", func(w http.ResponseWriter, r *http.Request) {
+		user, _, _ := r.BasicAuth() // from your own session
+		client, err := pool.Client(r.Context(), user)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		resp, err := client.HTTP().Get("https://api.example.com/orders")
+		if errors.Is(err, evertoken.ErrSignedOut) {
+			http.Redirect(w, r, "/sign-in", http.StatusSeeOther) // whose end is client.SignIn
+			return
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer resp.Body.Close()
+		_, _ = io.Copy(w, resp.Body)
+	})
 }
 
 // A token that another library needs.

@@ -3,81 +3,62 @@ package evertoken
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/evertoken/evertoken/internal/agenda"
 	"github.com/evertoken/evertoken/internal/flight"
 )
 
 const saveAgain = 5 * time.Second // between tries to save a pair
 
-// A refresher is the loop that keeps the session alive. Its goroutine is the
-// only one that sends refresh tokens. It is owned by halt, which waits for it.
-// Requests wish for a renewal and wait on their own context, so an exchange
-// outlives the caller that asked for it. What the loop does in a renewal is in
-// renewal.go.
+// A refresher is the loop that keeps the session alive. The agenda drives it: each
+// Do is a turn of the loop, and one happens after the other, whatever goroutine
+// they are on. They alone send refresh tokens. The loop is owned by who calls
+// stop, and waits for done. Requests wish for a renewal and wait on their own
+// context, so an exchange outlives the caller that asked for it. What the loop
+// does in a renewal is in renewal.go.
 type refresher struct {
-	cfg     *Config
-	clock   Clock
+	*common
 	session *session
 	board   *board
-	sched   schedule
-	grace   time.Duration // how long the issuer accepts a spent refresh token
-	owner   string        // marks this client's notes
-	random  func() float64
-
-	ctx    context.Context // ends when the client is closed
-	cancel context.CancelFunc
-	done   chan struct{} // closed when the loop has ended; err is set before
-	err    error         // what could not be saved at the end
-	wake   chan struct{} // holds one element when the loop is to look again
+	entry   agenda.Entry
 
 	mu      sync.Mutex
-	wish    *wish // what requests wait for; nil: nothing, or the loop has taken it
-	taken   *wish // what the loop works on; nil: nothing that anybody waits for
-	gate    gate
+	ctx     *turn         // of the turn that is under way, which alone reads it without mu; nil: none is
+	done    chan struct{} // closed when the loop has ended; nil: nobody has asked for that
+	wish    *wish         // what requests wait for; nil: nothing, or the loop has taken it
+	taken   *wish         // what the loop works on; nil: nothing that anybody waits for
+	gate    *gate         // nil: no server has refused a token
 	orphans []orphan
 
+	number  uint32      // of the client in its pool
 	leftOut atomic.Bool // somebody signed out: Login is not called
+	used    atomic.Bool // since the last turn
 
 	// From here on the loop's own.
-	first    time.Time // where the grid of ticks begins
-	sid      string    // the session of which the following tells
-	failures int       // in a row
-	verdicts int       // of those, Login's that only a person can mend
+	ended    bool
+	check    bool          // the next turn is a check, if it comes when it is due
+	queued   bool          // so is it because it waits for a slot
+	watched  bool          // the pool will be told when nobody holds this client any more
+	brought  bool          // somebody else has brought a token since the last check
+	warned   bool          // of a lifetime within the window
+	phase    time.Duration // where the grid of ticks begins, counted from common.began
+	usedAt   time.Duration // when it was seen to be used last, likewise
+	sid      string        // the session of which the following tells
+	failures int32         // in a row
+	verdicts int32         // of those, Login's that only a person can mend
 	hold     hold
 	loginAt  time.Time     // Login is not called before
 	held     *flight.Right // nil: none; kept over rounds only while known is not saved
-	trouble  error         // what the store failed at last; nil: it did not
-	brought  bool          // somebody else has brought a token since the last check
+	trouble  error         // what the store failed at last; nil: it did not. The result of Close once done is closed
 	took     time.Duration // by the exchange of the current attempt; zero: nothing was sent
-	warned   bool          // of a lifetime within the window
-}
-
-// newRefresher returns a loop that has neither its context yet nor begun. Its
-// first check comes at a random point of the first interval, so that a fleet which
-// is started together spreads.
-func newRefresher(cfg *Config, s *session, b *board, random func() float64) *refresher {
-	r := &refresher{
-		cfg: cfg, clock: cfg.Clock, session: s, board: b,
-		sched:  schedule{cfg.CheckInterval, cfg.ExpiryWindow, cfg.WindowFraction},
-		owner:  rand.Text(),
-		random: random,
-		done:   make(chan struct{}),
-		wake:   make(chan struct{}, 1),
-		first:  wall(cfg.Clock).Add(time.Duration((1 - random()) * float64(cfg.CheckInterval))),
-		sid:    s.known.Load().SID,
-	}
-	if g, ok := cfg.Issuer.(interface{ ReuseGrace() time.Duration }); ok && g.ReuseGrace() > leastGrace {
-		r.grace = g.ReuseGrace()
-	}
-	return r
 }
 
 // A hold keeps the loop from the next attempt.
@@ -101,8 +82,14 @@ type wish struct {
 // refused the token and it is too early for another renewal, the wish is merely to
 // look at the record: another process may have made a newer one, or be about to.
 func (r *refresher) ask(cause string, about *snapshot) *wish {
+	r.use()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.done != nil {
+		w := &wish{done: make(chan struct{})}
+		w.end(ErrClosed)
+		return w
+	}
 	looks := false
 	if cause == causeRefused {
 		for _, w := range []*wish{r.wish, r.taken} {
@@ -110,12 +97,16 @@ func (r *refresher) ask(cause string, about *snapshot) *wish {
 				return w
 			}
 		}
+		if r.gate == nil {
+			r.gate = new(gate)
+		}
 		if !r.gate.pass(wall(r.clock), r.sched.interval, about) {
 			cause, looks = "", true
 		}
 	}
 	if r.wish == nil {
 		r.wish = &wish{done: make(chan struct{})}
+		r.poke()
 	}
 	if looks {
 		r.wish.refused = about
@@ -123,22 +114,26 @@ func (r *refresher) ask(cause string, about *snapshot) *wish {
 	if w := r.wish; cause != "" && (w.about == nil || w.about.SID != about.SID || about.Newer(w.about.Record)) {
 		w.cause, w.about = cause, about
 	}
-	r.poke()
 	return r.wish
 }
 
-// poke has the loop look again.
-func (r *refresher) poke() {
-	select {
-	case r.wake <- struct{}{}:
-	default:
+// use notes that somebody uses the session. It is on the path of each request.
+func (r *refresher) use() {
+	if !r.used.Load() {
+		r.used.Store(true)
 	}
 }
 
+// poke has the loop look again.
+func (r *refresher) poke() { r.agenda.Poke(&r.entry) }
+
+// take is the wish to work on: the one that waits for a slot, if there is one.
 func (r *refresher) take() *wish {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.wish, r.taken = nil, r.wish
+	if r.taken == nil {
+		r.wish, r.taken = nil, r.wish
+	}
 	return r.taken
 }
 
@@ -150,17 +145,22 @@ func (w *wish) end(err error) {
 	}
 }
 
-// grant ends the wish that the loop has taken.
+// grant ends the wish that the loop has taken. One that came while that waited for
+// a slot is the next.
 func (r *refresher) grant(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.taken.end(err)
 	r.taken = nil
+	if r.wish != nil {
+		r.poke()
+	}
 }
 
 // supersede ends the wishes that s, a sign-in or a sign-out, has overtaken: the
 // loop may be busy for minutes with the session that was before.
 func (r *refresher) supersede(s *snapshot) {
+	r.use()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, w := range []**wish{&r.wish, &r.taken} {
@@ -172,54 +172,170 @@ func (r *refresher) supersede(s *snapshot) {
 	r.poke()
 }
 
-// halt stops the loop and waits for it. It may be called more than once.
-func (r *refresher) halt() error {
-	r.cancel()
-	<-r.done
-	return r.err
+// isClosing says that the loop is to end, or has ended.
+func (r *refresher) isClosing() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.done != nil
 }
 
-// run is the loop: it sleeps until the next look is due or a wish wakes it. At
-// its end nothing is left behind: a pair that is not saved gets one more try.
-func (r *refresher) run() {
-	defer close(r.done)
-	next, check := r.nextLook()
-	if s := r.session.known.Load(); s.Note.Open() || s.exists() && !s.alive(wall(r.clock)) {
-		next, check = wall(r.clock), true
+// stop has the loop end. It may be called more than once.
+func (r *refresher) stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.done == nil {
+		r.done = make(chan struct{})
 	}
-	for r.sleep(next) {
-		r.round(r.take(), check && !wall(r.clock).Before(next))
-		next, check = r.nextLook()
-		r.board.plan(next)
+	if r.ctx != nil {
+		r.ctx.cancel()
 	}
-	r.take()
-	r.grant(ErrClosed)
+	r.poke()
+}
+
+// start follows the first read, which ended with err, and returns when the first
+// turn is due.
+func (r *refresher) start(err error) time.Time {
+	s := r.session.known.Load()
+	r.sid, r.trouble, r.usedAt = s.SID, err, wall(r.clock).Sub(r.began)
+	r.show()
+	next := r.plan()
+	if s.Note.Open() || s.exists() && !s.alive(wall(r.clock)) {
+		next, r.check = wall(r.clock), true
+	}
+	return next
+}
+
+// plan tells when the next turn is due.
+func (r *refresher) plan() (next time.Time) {
+	next, r.check = r.nextLook()
+	r.board.plan(next)
+	return next
+}
+
+// Do implements agenda.Task: it is one turn of the loop. What is waited for comes
+// no later because the clock was set back.
+func (r *refresher) Do(due bool, back time.Duration) time.Time {
+	r.hold.until, r.loginAt = r.hold.until.Add(-back), r.loginAt.Add(-back)
+	defer r.rest()
+	if !r.begin() {
+		r.end()
+		return time.Time{}
+	}
+	check := due && (r.check || r.queued)
+	r.queued = false
+	r.round(r.take(), check)
+	if r.unused() && r.fellAsleep() {
+		return time.Time{}
+	}
+	return r.plan()
+}
+
+// begin gives a turn its context. It is false if the loop is to end.
+func (r *refresher) begin() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ctx = new(turn)
+	r.ctx.Context, r.ctx.cancel = context.WithCancel(r.values)
+	return r.done == nil
+}
+
+// A turn is the context of one turn of the loop. It ends with that, or earlier
+// when the client is closed.
+type turn struct {
+	context.Context
+	cancel context.CancelFunc
+}
+
+// rest leaves nothing of a turn in memory.
+func (r *refresher) rest() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ctx.cancel()
+	r.ctx = nil
+}
+
+// end is the last turn. It leaves nothing behind: a pair that is not saved gets
+// one more try.
+func (r *refresher) end() {
+	for r.take() != nil {
+		r.grant(ErrClosed)
+	}
+	if r.ended {
+		return // poked since
+	}
+	r.ended, r.trouble = true, nil
 	if !r.session.settled() {
-		r.err = r.session.do(context.WithoutCancel(r.ctx), r.session.write)
+		r.trouble = r.session.do(r.values, r.session.write)
 	}
 	r.held.Release()
+	close(r.done)
 }
 
-// sleep returns at next, or earlier when woken. It is false when the client is
-// closed.
-func (r *refresher) sleep(next time.Time) bool {
-	began := wall(r.clock)
-	wait := next.Sub(began)
-	if wait <= 0 {
-		return r.ctx.Err() == nil
-	}
-	timer := r.clock.Timer(wait)
+// pause waits until then, within a turn. It is false when the client is closed.
+func (r *refresher) pause(until time.Time) bool {
+	timer := r.clock.Timer(until.Sub(wall(r.clock)))
 	defer timer.Stop()
 	select {
 	case <-r.ctx.Done():
 	case <-timer.C:
-	case <-r.wake:
-	}
-	if back := began.Sub(wall(r.clock)); back > 0 {
-		// The clock was set back; what is waited for comes no later for that.
-		r.hold.until, r.loginAt = r.hold.until.Add(-back), r.loginAt.Add(-back)
 	}
 	return r.ctx.Err() == nil
+}
+
+// enter gets a slot for what is to be sent to the issuer. If there is none, what
+// wants to be sent is put off: the turn for which a slot is kept is a check. The
+// token that ends first comes first. A session whose attempts fail counts as if
+// its token ended in a window from now: many that are slow to fail must not
+// stand before the others.
+func (r *refresher) enter() bool {
+	now, s := wall(r.clock), r.session.served.Load()
+	urgency := s.life.dead
+	if r.failures > 0 || s.alive(now) && urgency.IsZero() {
+		urgency = now.Add(r.sched.window)
+	}
+	r.queued = !r.agenda.Enter(&r.entry, urgency)
+	return !r.queued
+}
+
+// unused says that nobody has used the session for long enough. Where there is
+// none there is nothing to keep alive, so that is soon.
+func (r *refresher) unused() bool {
+	now, idle := wall(r.clock).Sub(r.began), r.idle
+	if r.used.Swap(false) {
+		r.usedAt = now
+	}
+	if !r.session.known.Load().exists() && r.login == nil {
+		idle = min(idle, r.sched.interval)
+	}
+	return idle > 0 && now-r.usedAt >= idle
+}
+
+// fellAsleep takes the session out of memory if its record has all that counts.
+// The next wish reads that again. Until then the agenda does not hold the client,
+// so that one which nobody else holds goes as well.
+func (r *refresher) fellAsleep() (asleep bool) {
+	_ = r.session.do(r.ctx, func(context.Context) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		busy := r.queued || r.held != nil || r.wish != nil || r.taken != nil || len(r.orphans) > 0
+		if asleep = !busy && r.session.settled(); asleep {
+			r.session.sleep(r.session.known.Load())
+			r.board.sleep(r.session.known.Load())
+		}
+		return nil
+	})
+	if asleep {
+		r.watch()
+	}
+	return asleep
+}
+
+// watch has the pool told when nobody holds this client any more.
+func (r *refresher) watch() {
+	if !r.watched {
+		r.watched = true
+		runtime.AddCleanup(r, r.gone, r.session.key)
+	}
 }
 
 // round is one look: read the record, then renew if there is a cause. The state
@@ -230,7 +346,7 @@ func (r *refresher) round(w *wish, check bool) {
 	}
 	before := r.session.known.Load()
 	err := r.read()
-	r.brought = r.brought || r.overtaken(before, r.session.known.Load())
+	r.brought = r.brought || !before.asleep() && r.overtaken(before, r.session.known.Load())
 	cause := r.cause(w, check)
 	r.brought = r.brought && !check
 	if cause != "" {
@@ -239,14 +355,16 @@ func (r *refresher) round(w *wish, check bool) {
 		}
 	} else if r.replacedElsewhere(w) {
 		err = r.await()
-	} else if check && err == nil {
+	} else if check && err == nil && r.single {
 		r.board.tell(Event{Kind: Checked, Expiry: r.session.known.Load().life.expiry})
 	} else if r.session.served.Load().alive(wall(r.clock)) {
 		err = nil // the store may be down; what is in memory serves
 	}
 	r.settleRight()
 	r.show()
-	r.grant(err)
+	if !r.queued {
+		r.grant(err)
+	}
 	if check {
 		r.revokeOrphans()
 	}
@@ -275,8 +393,8 @@ func (r *refresher) read() error {
 		}
 		return err
 	})
-	if sid := r.session.known.Load().SID; sid != r.sid {
-		r.sid, r.failures, r.verdicts, r.hold = sid, 0, 0, hold{}
+	if k := r.session.known.Load(); k.SID != r.sid && !k.asleep() {
+		r.sid, r.failures, r.verdicts, r.hold = k.SID, 0, 0, hold{}
 	}
 	r.troubled("evertoken: the store failed", err)
 	return err
@@ -333,12 +451,12 @@ func (r *refresher) await() error {
 
 // mayLogin says whether Login is to be called: somebody who signed out is not
 // to be signed in again behind their back.
-func (r *refresher) mayLogin() bool { return r.cfg.Login != nil && !r.leftOut.Load() }
+func (r *refresher) mayLogin() bool { return r.login != nil && !r.leftOut.Load() }
 
 // renewable leaves a token alone of which nothing is known and that nothing can
 // replace.
 func (r *refresher) renewable(s *snapshot) bool {
-	return !s.life.expiry.IsZero() || s.Tokens.RefreshToken != "" || r.cfg.Login != nil
+	return !s.life.expiry.IsZero() || s.Tokens.RefreshToken != "" || r.login != nil
 }
 
 // abandoned says that somebody else left an attempt open that can be made again
@@ -366,8 +484,9 @@ func (r *refresher) holding(cause string) error {
 // and at what others do while the issuer's grace would forgive them.
 func (r *refresher) nextLook() (at time.Time, check bool) {
 	s, now := r.session.known.Load(), wall(r.clock)
-	at = r.sched.tick(now, r.first)
+	at = r.sched.tick(now, r.began.Add(r.phase))
 	switch {
+	case r.queued: // it comes when a slot does
 	case !s.active():
 		if r.mayLogin() {
 			at = earliest(at, latest(now, latest(r.loginAt, r.hold.until)))
@@ -411,7 +530,12 @@ func (r *refresher) orphan(s *snapshot) {
 func (r *refresher) revokeOrphans() {
 	r.mu.Lock()
 	all := r.orphans
-	r.orphans = nil
+	r.mu.Unlock()
+	if len(all) == 0 || !r.enter() {
+		return
+	}
+	r.mu.Lock()
+	all, r.orphans = r.orphans, nil
 	r.mu.Unlock()
 	for len(all) > 0 && r.revoke(r.ctx, all[0].token) == nil {
 		all = all[1:]
@@ -423,6 +547,15 @@ func (r *refresher) revokeOrphans() {
 	defer r.mu.Unlock()
 	now := wall(r.clock)
 	r.orphans = append(r.orphans, slices.DeleteFunc(all, func(o orphan) bool { return now.Sub(o.since) >= longestPause })...)
+}
+
+// revokeInTurn does so for somebody who is not the loop.
+func (r *refresher) revokeInTurn(ctx context.Context, t Token) error {
+	if err := flight.Within(ctx, r.clock, stepTimeout, r.agenda.Await); err != nil {
+		return fmt.Errorf("evertoken: revoke: %w", err)
+	}
+	defer r.agenda.Release()
+	return r.revoke(ctx, t)
 }
 
 // revoke ends a session at the issuer, if that can be done.
@@ -466,6 +599,6 @@ func (r *refresher) showLease() {
 	case r.foreign(r.session.known.Load()):
 		r.board.lease(leaseElsewhere)
 	default:
-		r.board.lease("")
+		r.board.lease(leaseNowhere)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/evertoken/evertoken/internal/flight"
@@ -25,12 +26,19 @@ var (
 	errForeignNote = errors.New("evertoken: refresh: another process left an attempt open; waiting until it cannot be processed any more")
 	errOnArrival   = errors.New("the issuer's token had ended on arrival")
 	errNoAccess    = errors.New("the result has no access token")
+
+	// errQueued puts an attempt off until a slot is there.
+	errQueued = errors.New("evertoken: refresh: waiting for other exchanges to end")
 )
 
 // renew makes attempts until one ends with a result or with a wait that is long
-// enough for those who asked to be told.
+// enough for those who asked to be told. It has a slot for as long as an attempt
+// takes.
 func (r *refresher) renew(cause string) error {
 	for {
+		if !r.enter() {
+			return errQueued
+		}
 		r.hold.prompt = false
 		err := r.attempt(cause)
 		before := r.session.known.Load()
@@ -38,13 +46,8 @@ func (r *refresher) renew(cause string) error {
 		if err == nil || !r.hold.prompt {
 			return err
 		}
-		for wall(r.clock).Before(r.hold.until) {
-			if !r.sleep(r.hold.until) {
-				return ErrClosed
-			}
-		}
-		r.poke() // this sleep may have been woken by a wish, which the loop is still to take
-		if r.ctx.Err() != nil {
+		r.agenda.Leave(&r.entry)
+		if !r.pause(r.hold.until) {
 			return ErrClosed
 		}
 		if k := r.session.known.Load(); k.SID != r.sid || r.overtaken(before, k) { // somebody has signed in or out meanwhile
@@ -98,7 +101,7 @@ func (r *refresher) overtaken(before, now *snapshot) bool {
 
 // shared is the store's side of leases; nil if it has none.
 func (r *refresher) shared() storage.Leaser {
-	leaser, _ := r.cfg.Store.(storage.Leaser)
+	leaser, _ := r.store.(storage.Leaser)
 	return leaser
 }
 
@@ -114,7 +117,7 @@ func (r *refresher) acquire(s *snapshot, cause string) error {
 		ttl = min(ttl, r.grace/3)
 	}
 	err := r.queue(s, func(ctx context.Context) error {
-		lease, err := leaser.Acquire(ctx, r.cfg.Session, ttl)
+		lease, err := leaser.Acquire(ctx, r.session.key, ttl)
 		if err == nil {
 			r.held = flight.Hold(lease, ttl, r.clock)
 		}
@@ -174,13 +177,13 @@ func (r *refresher) mayDoWithout(err error) bool {
 func (r *refresher) announce(s *snapshot, cause string) (*snapshot, error) {
 	now := wall(r.clock)
 	if r.foreign(s) {
-		until := settledAt(now, s.noteSeen, r.noteAge(s, now), r.grace, s.life, cause == causeRefused)
+		until := settledAt(now, s.before().noteSeen, r.noteAge(s, now), r.grace, s.life, cause == causeRefused)
 		if until.After(now) {
 			r.hold = hold{until, errForeignNote, until.Sub(now) <= noteSettles}
 			return nil, errForeignNote
 		}
 	}
-	noted := s.with(s.Announced(r.owner, cause, now))
+	noted := s.with(s.Announced(r.owner(), cause, now))
 	err := r.session.do(r.ctx, func(ctx context.Context) error { return r.session.swap(ctx, s, noted) })
 	k := r.session.known.Load()
 	switch {
@@ -198,15 +201,18 @@ func (r *refresher) announce(s *snapshot, cause string) (*snapshot, error) {
 	return s, nil
 }
 
+// owner marks the notes of this client.
+func (r *refresher) owner() string { return r.mark + "." + strconv.FormatUint(uint64(r.number), 10) }
+
 // foreign says that somebody else has left an attempt open.
-func (r *refresher) foreign(s *snapshot) bool { return s.Note.Open() && s.Note.Owner != r.owner }
+func (r *refresher) foreign(s *snapshot) bool { return s.Note.Open() && s.Note.Owner != r.owner() }
 
 // noteAge is how long ago the open attempt was begun, by this host's clock where
 // the other's is further off.
 func (r *refresher) noteAge(s *snapshot, now time.Time) time.Duration {
 	age := max(0, now.Sub(s.Note.Began))
-	if !s.noteFrom.IsZero() {
-		age = min(age, max(0, now.Sub(s.noteFrom)))
+	if from := s.before().noteFrom; !from.IsZero() {
+		age = min(age, max(0, now.Sub(from)))
 	}
 	return age
 }
@@ -218,7 +224,8 @@ func (r *refresher) send(s *snapshot, cause string) error {
 	patience := patience(s.life.left(sent))
 	call := func(ctx context.Context) (Token, error) { return r.cfg.Issuer.Refresh(ctx, s.token()) }
 	if cause == causeSignIn {
-		patience, call, r.loginAt = loginPatience, r.cfg.Login, sent.Add(r.sched.interval)
+		patience, r.loginAt = loginPatience, sent.Add(r.sched.interval)
+		call = func(ctx context.Context) (Token, error) { return r.login(ctx, r.session.key) }
 	}
 	r.board.lease(leaseHere)
 	plan := flight.Plan{Clock: r.clock, Right: r.held, Patience: patience, Closing: r.ctx.Done()}
@@ -236,7 +243,7 @@ func (r *refresher) send(s *snapshot, cause string) error {
 		return r.failed(s, cause, beside, err)
 	}
 	n := newSnapshot(record.First(record.Tokens(t), cause), trip)
-	n.replaces = s.SID
+	n.past = &past{replaces: s.SID}
 	if cause != causeSignIn {
 		n = newSnapshot(s.Next(record.Tokens(t.inherit(s.token())), cause), trip)
 	}
@@ -252,7 +259,7 @@ func (r *refresher) save(s, n *snapshot) {
 	err := r.session.do(context.WithoutCancel(r.ctx), func(ctx context.Context) error {
 		err := r.session.put(ctx, s, n)
 		if r.session.known.Load() == n {
-			r.board.made(n)
+			r.board.know(n)
 		}
 		return err
 	})

@@ -108,7 +108,7 @@ func patience(left time.Duration) time.Duration {
 
 // backoff has full jitter: a uniform draw from (0, ceiling]. failures counts
 // from one.
-func backoff(failures int, random float64) time.Duration {
+func backoff(failures int32, random float64) time.Duration {
 	ceiling := min(float64(backoffMost), float64(backoffFirst)*math.Pow(2, float64(failures-1)))
 	return time.Duration((1 - random) * ceiling)
 }
@@ -125,11 +125,11 @@ func noProgress(now time.Time, l life) time.Duration {
 // A failure is what decides when to try again.
 type failure struct {
 	outcome    Outcome
-	silent     bool // Ambiguous: our own deadline ended it, so it may still be processed
-	sent       int  // how often this refresh token has been sent; 0: there is none
-	count      int  // failures in a row, this one included
-	late       bool // the token had ended when it was here, as if this process had been frozen meanwhile
-	verdicts   int  // answers to Login, in a row, that only a person can change; 0: not such a one
+	silent     bool  // Ambiguous: our own deadline ended it, so it may still be processed
+	sent       int   // how often this refresh token has been sent; 0: there is none
+	count      int32 // failures in a row, this one included
+	late       bool  // the token had ended when it was here, as if this process had been frozen meanwhile
+	verdicts   int32 // answers to Login, in a row, that only a person can change; 0: not such a one
 	retryAfter time.Duration
 }
 

@@ -96,7 +96,7 @@ func TestTicks(t *testing.T) {
 // Full jitter: a draw from all of a time that doubles up to a minute.
 func TestBackoff(t *testing.T) {
 	for _, tt := range []struct {
-		failures int
+		failures int32
 		random   float64
 		want     time.Duration
 	}{

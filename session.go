@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,26 +16,53 @@ import (
 // A snapshot is all that a request needs, made once per token and never changed.
 type snapshot struct {
 	record.Record
-	life     life
-	header   []string  // the value of the Authorization header
-	err      error     // why there is no session; nil if there is one
+	life   life
+	header [1]string // the value of the Authorization header
+	err    error     // why there is no session; nil if there is one
+	past   *past     // nil: there is nothing to tell
+}
+
+// A past is what is known of how a snapshot came about, beside its record.
+type past struct {
 	replaces string    // the sid of the session that a Login takes the place of
 	noteFrom time.Time // the last look that did not find somebody else's open note; zero: none
 	noteSeen time.Time // the look that did
 }
 
 func newSnapshot(r record.Record, roundTrip time.Duration) *snapshot {
-	t := Token(r.Tokens)
-	return &snapshot{Record: r, life: newLife(t, roundTrip), header: t.authorization()}
+	s := &snapshot{Record: r}
+	s.life = newLife(s.token(), roundTrip)
+	s.setHeader(s.token().authorization())
+	return s
 }
 
 // with carries a snapshot's life over to a record that holds the same access
 // token.
 func (s *snapshot) with(r record.Record) *snapshot {
-	return &snapshot{Record: r, life: s.life, header: s.header, replaces: s.replaces}
+	n := &snapshot{Record: r, life: s.life}
+	n.setHeader(s.header[0])
+	if replaces := s.before().replaces; replaces != "" {
+		n.past = &past{replaces: replaces}
+	}
+	return n
+}
+
+// setHeader keeps the bytes of the access token once: those in the header.
+func (s *snapshot) setHeader(h string) {
+	s.header[0], s.Tokens.AccessToken = h, h[len(h)-len(s.Tokens.AccessToken):]
+}
+
+func (s *snapshot) before() past {
+	if s.past == nil {
+		return past{}
+	}
+	return *s.past
 }
 
 func (s *snapshot) token() Token { return Token(s.Tokens) }
+
+// asleep says that memory does not hold the session, if there is one.
+func (s *snapshot) asleep() bool { return s.err == errAsleep } //nolint:errorlint // never wrapped
 
 // exists says that there is a session, even if it is over.
 func (s *snapshot) exists() bool { return s.err == nil }
@@ -51,6 +79,9 @@ func (s *snapshot) alive(now time.Time) bool {
 func (s *snapshot) sameToken(o *snapshot) bool {
 	return s.SID == o.SID && s.Tokens.AccessToken == o.Tokens.AccessToken
 }
+
+// errAsleep stands for a record that is not in memory.
+var errAsleep = errors.New("evertoken: the session is not in memory")
 
 // A storeError is a store that could not do what was asked of it.
 type storeError struct {
@@ -72,24 +103,19 @@ var errChanged = errors.New("evertoken: store: the record was changed meanwhile"
 // way when SignIn wrote cannot bring the old session back. No turn lasts through
 // an exchange with the issuer. All methods but do and settled need the turn.
 type session struct {
-	store storage.Store
-	key   string
-	clock Clock
+	*common
+	key string
 
+	mu      sync.Mutex
 	turn    chan struct{}            // holds one element while a step is under way
 	known   atomic.Pointer[snapshot] // the newest
 	served  atomic.Pointer[snapshot] // what requests use; falls behind known while that is not saved
 	saved   atomic.Bool              // known is in the store
+	joined  int32                    // how many have a turn or wait for one; without any there is none
 	version storage.Version          // of the record that known was read from or written as
 	looked  time.Time                // when the record was read last; zero: never
 	dropped string                   // the sid that SignOut ended; its record is deleted wherever it turns up
-	damaged []byte                   // bytes that are no record, at version; kept aside when they are replaced
-}
-
-func newSession(cfg *Config) *session {
-	s := &session{store: cfg.Store, key: cfg.Session, clock: cfg.Clock, turn: make(chan struct{}, 1)}
-	s.forget(ErrSignedOut)
-	return s
+	damaged string                   // bytes that are no record, at version; kept aside when they are replaced
 }
 
 // stepTimeout bounds one step with the store, and so the wait for a turn. A
@@ -99,21 +125,49 @@ const stepTimeout = 10 * time.Second
 // do takes one bounded step in a turn of its own. Writes that must not be lost
 // pass a context that outlives the client.
 func (s *session) do(ctx context.Context, step func(context.Context) error) error {
+	turn := s.join()
+	defer s.part()
 	select {
-	case s.turn <- struct{}{}:
+	case turn <- struct{}{}:
 	case <-ctx.Done():
 		return &storeError{"wait", context.Cause(ctx)}
 	}
-	defer func() { <-s.turn }()
+	defer func() { <-turn }()
 	return flight.Within(ctx, s.clock, stepTimeout, step)
+}
+
+// join is for who wants a turn: the first makes the channel, part of the last
+// drops it, so that a session at rest has none.
+func (s *session) join() chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.joined == 0 {
+		s.turn = make(chan struct{}, 1)
+	}
+	s.joined++
+	return s.turn
+}
+
+func (s *session) part() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.joined--; s.joined == 0 {
+		s.turn = nil
+	}
 }
 
 // settled says that the newest known is in the store.
 func (s *session) settled() bool { return s.saved.Load() }
 
 // forget leaves no session in memory, and says why.
-func (s *session) forget(why error) {
-	none := &snapshot{err: why}
+func (s *session) forget(why error) { s.clear(&snapshot{err: why}) }
+
+// sleep leaves in memory which session it was, but nothing to use.
+func (s *session) sleep(known *snapshot) {
+	s.clear(&snapshot{Record: record.Record{SID: known.SID, Cause: known.Cause}, life: known.life, err: errAsleep})
+}
+
+func (s *session) clear(none *snapshot) {
 	s.known.Store(none)
 	s.serve(none)
 	s.saved.Store(true)
@@ -134,7 +188,7 @@ func (s *session) serve(n *snapshot) {
 func (s *session) adopt(n *snapshot, v storage.Version) {
 	s.known.Store(n)
 	s.serve(n)
-	s.version, s.damaged = v, nil
+	s.version, s.damaged = v, ""
 	s.saved.Store(true)
 }
 
@@ -238,7 +292,7 @@ func (s *session) end(ctx context.Context) (*snapshot, error) {
 		last = k
 	}
 	s.forget(ErrSignedOut)
-	if last.exists() { // else what an earlier SignOut dropped may still be there
+	if last.SID != "" { // else what an earlier SignOut dropped may still be there
 		s.dropped = last.SID
 	}
 	for err == nil && s.version != "" {
@@ -264,7 +318,7 @@ func (s *session) load(ctx context.Context) error {
 		s.vanish()
 		return nil
 	case errors.Is(err, storage.ErrCorrupt):
-		s.version, s.damaged = item.Version, item.Data
+		s.version, s.damaged = item.Version, string(item.Data)
 		if !s.saved.Load() {
 			return nil // known is the newest there is, and replaces it
 		}
@@ -290,7 +344,7 @@ func (s *session) vanish() {
 	if s.version == "" && !s.saved.Load() {
 		return
 	}
-	s.version, s.damaged = "", nil
+	s.version, s.damaged = "", ""
 	if s.known.Load().err != ErrSignedOut { //nolint:errorlint // put knows by the snapshot whether somebody signed out
 		s.forget(ErrSignedOut)
 	}
@@ -302,8 +356,8 @@ func (s *session) compare(r record.Record, v storage.Version, last time.Time) {
 	known, now := s.known.Load(), wall(s.clock)
 	var n *snapshot
 	switch {
-	case known.replaces == r.SID || known.SID == r.SID && !r.Newer(known.Record):
-		s.version, s.damaged = v, nil
+	case known.before().replaces == r.SID || known.SID == r.SID && !r.Newer(known.Record):
+		s.version, s.damaged = v, ""
 		if known.SID == r.SID && !known.Newer(r) {
 			s.saved.Store(true)
 			s.serve(known)
@@ -317,12 +371,12 @@ func (s *session) compare(r record.Record, v storage.Version, last time.Time) {
 	case r.Tokens.AccessToken == known.Tokens.AccessToken:
 		n = known.with(r)
 	case known.Note.Open(): // the token may be as old as the attempt that brought it
-		n = newSnapshot(r.Clamped(known.noteFrom, now), 0)
+		n = newSnapshot(r.Clamped(known.before().noteFrom, now), 0)
 	default:
 		n = newSnapshot(r.Clamped(last, now), 0)
 	}
 	if r.Note.Open() {
-		n.noteFrom, n.noteSeen = last, now
+		n.past = &past{noteFrom: last, noteSeen: now}
 	}
 	s.adopt(n, v)
 }
@@ -332,13 +386,13 @@ func (s *session) locate(ctx context.Context) (record.Record, error) {
 	r, item, err := s.fetch(ctx)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		s.version, s.damaged = "", nil
+		s.version, s.damaged = "", ""
 		return record.Record{}, nil
 	case errors.Is(err, storage.ErrCorrupt):
-		s.version, s.damaged = item.Version, item.Data
+		s.version, s.damaged = item.Version, string(item.Data)
 		return record.Record{}, nil
 	case err == nil:
-		s.version, s.damaged = item.Version, nil
+		s.version, s.damaged = item.Version, ""
 	}
 	return r, err
 }
@@ -358,7 +412,7 @@ func (s *session) fetch(ctx context.Context) (record.Record, storage.Item, error
 // copied to a key of their own before, for a person to look at.
 func (s *session) save(ctx context.Context, r record.Record) error {
 	data, err := r.Encode()
-	if err == nil && s.damaged != nil {
+	if err == nil && s.damaged != "" {
 		err = s.keepAside(ctx)
 	}
 	var v storage.Version
@@ -368,17 +422,20 @@ func (s *session) save(ctx context.Context, r record.Record) error {
 	if err != nil {
 		return &storeError{"save", err}
 	}
-	s.version, s.damaged = v, nil
+	s.version, s.damaged = v, ""
 	return nil
 }
 
+// corrupt is what the key for damaged bytes ends in.
+const corrupt = ".corrupt"
+
 func (s *session) keepAside(ctx context.Context) error {
-	aside := s.key + ".corrupt"
+	aside := s.key + corrupt
 	item, err := s.store.Load(ctx, aside) // without an item its version is empty, and Save creates
 	if err != nil && !errors.Is(err, storage.ErrNotFound) {
 		return err
 	}
-	_, err = s.store.Save(ctx, aside, s.damaged, item.Version)
+	_, err = s.store.Save(ctx, aside, []byte(s.damaged), item.Version)
 	return err
 }
 
@@ -387,6 +444,6 @@ func (s *session) remove(ctx context.Context, v storage.Version) error {
 	if err := s.store.Delete(ctx, s.key, v); err != nil {
 		return &storeError{"delete", err}
 	}
-	s.version, s.damaged = "", nil
+	s.version, s.damaged = "", ""
 	return nil
 }

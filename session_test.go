@@ -699,8 +699,8 @@ func TestScheme(t *testing.T) {
 
 // Without a turn nothing is done, and whoever waits for one is told how long.
 func TestTurn(t *testing.T) {
-	s := newSession(&Config{Store: storage.NewMemory()})
-	s.turn <- struct{}{}
+	s := &session{common: &common{store: storage.NewMemory()}}
+	s.join() <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	err := s.do(ctx, func(context.Context) error { t.Error("a step out of turn"); return nil })

@@ -2,6 +2,7 @@ package evertoken
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -30,7 +31,7 @@ const (
 	Renewed        Kind = "renewed"         // a new token, made here
 	Adopted        Kind = "adopted"         // a newer token of this session, made by another process
 	Failed         Kind = "failed"          // an attempt to renew, to sign in or to use the store
-	Checked        Kind = "checked"         // a check found nothing to renew
+	Checked        Kind = "checked"         // a check found nothing to renew; not told of the sessions of a Pool
 )
 
 // Why a renewal was made, as Event.Reason, Status.Reason and the stored record
@@ -59,14 +60,20 @@ type Status struct {
 	Waiting        int       // callers that wait for a token or a renewal now
 }
 
-// Who may send, as Status.Lease tells it.
+// A lease is who may send, as Status.Lease tells it.
+type lease uint8
+
 const (
-	leaseHere      = "here"      // this client, which is sending or still has to save
-	leaseElsewhere = "elsewhere" // another process has an attempt open
+	leaseNowhere   lease = iota
+	leaseHere            // this client, which is sending or still has to save
+	leaseElsewhere       // another process has an attempt open
 )
+
+func (l lease) String() string { return [...]string{"", "here", "elsewhere"}[l] }
 
 // An Event is one thing that happened to a session. It holds no secret.
 type Event struct {
+	Session string // whose it is: Config.Session, or the name given to Pool.Client
 	Time    time.Time
 	Kind    Kind
 	Reason  string    // why a renewal was made: see Status.Reason
@@ -89,51 +96,79 @@ const history = 128
 // tells the newest state, so an event that finds no room may be dropped.
 const eventQueue = 64
 
-// A board is where the client tells what it does: to Status, to the log and to
-// the OnEvent callback. Its one goroutine, which runs the callback in order, is
-// owned by close, and exists only if there is a callback.
+// A board is where a client tells what it does: to Status, to the log and to the
+// herald.
 type board struct {
-	clock Clock
-	log   *slog.Logger
-	level slog.Level // the least that is logged
+	*session
 
-	mu     sync.Mutex
-	status Status
-	last   *snapshot  // the newest that was told of
-	events chan Event // nil without a callback, and after close
-	done   chan struct{}
-	past   []Event // the last ones; grows up to history and is a ring from then on
-	oldest int     // where the ring begins
+	mu      sync.Mutex
+	state   State
+	since   time.Duration // when state began, counted from common.began
+	next    time.Duration // when the loop looks again, likewise; negative: never
+	shown   *snapshot     // the newest session
+	unsaved bool
+	may     lease
+	failed  int32 // attempts in a row
+	err     error
+	broken  error     // what the store failed at last; nil: it works
+	last    *snapshot // the newest that was told of
+	ring    *ring     // the last events; nil: none are kept
 
-	waiting atomic.Int64 // callers that wait for the loop
+	waiting atomic.Int32 // callers that wait for the loop
 }
 
-func newBoard(cfg *Config, last *snapshot) *board {
-	b := &board{clock: cfg.Clock, log: cfg.Logger, level: slog.LevelDebug, last: last, done: make(chan struct{})}
-	if b.log == nil {
-		b.log, b.level = slog.Default(), slog.LevelWarn
+// A ring is a history of events.
+type ring struct {
+	past   []Event // grows up to history and is a ring from then on
+	oldest int     // where the ring begins
+}
+
+func (r *ring) keep(e Event) {
+	if len(r.past) < history {
+		r.past = append(r.past, e)
+		return
 	}
-	b.status = Status{State: SignedOut, Since: wall(b.clock)}
-	if cfg.OnEvent == nil {
-		close(b.done)
-		return b
+	r.past[r.oldest] = e
+	r.oldest = (r.oldest + 1) % history
+}
+
+// A herald hands the events of all sessions to the OnEvent callback, in order. Its
+// one goroutine is owned by close, and exists only if there is a callback.
+type herald struct {
+	mu     sync.Mutex
+	events chan Event // nil without a callback, and after close
+	done   chan struct{}
+}
+
+func newHerald(callback func(Event)) *herald {
+	h := &herald{done: make(chan struct{})}
+	if callback == nil {
+		close(h.done)
+		return h
 	}
 	events := make(chan Event, eventQueue)
-	b.events = events
+	h.events = events
 	go func() {
-		defer close(b.done)
+		defer close(h.done)
 		for e := range events {
-			cfg.OnEvent(e)
+			callback(e)
 		}
 	}()
-	return b
+	return h
 }
 
 func (b *board) read() Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := b.status
-	s.Waiting = int(b.waiting.Load())
+	k := b.shown
+	s := Status{
+		State: b.state, Since: b.began.Add(b.since), Expiry: k.life.expiry, LastRefresh: k.life.issued, Reason: k.Cause,
+		Err: b.err, Failures: int(b.failed), PersistPending: b.unsaved, StoreErr: b.broken,
+		Lease: b.may.String(), Waiting: int(b.waiting.Load()),
+	}
+	if b.next >= 0 {
+		s.NextCheck = b.began.Add(b.next)
+	}
 	return s
 }
 
@@ -141,60 +176,68 @@ func (b *board) read() Status {
 func (b *board) history() []Event {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Concat(b.past[b.oldest:], b.past[:b.oldest])
-}
-
-// keepLocked has room for an event in any case.
-func (b *board) keepLocked(e Event) {
-	if len(b.past) < history {
-		b.past = append(b.past, e)
-		return
+	if b.ring == nil {
+		return nil
 	}
-	b.past[b.oldest] = e
-	b.oldest = (b.oldest + 1) % history
+	return slices.Concat(b.ring.past[b.ring.oldest:], b.ring.past[:b.ring.oldest])
 }
 
-// change sets the status, which stays as it is once the client is closed. Since
-// moves with the state.
-func (b *board) change(f func(*Status)) {
+// enter begins a state, which has no end once the client is closed.
+func (b *board) enter(state State) {
+	if b.state != state && b.state != Closed {
+		b.state, b.since = state, wall(b.clock).Sub(b.began)
+	}
+}
+
+// lease tells who may send.
+func (b *board) lease(who lease) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	before := b.status.State
-	if before == Closed {
-		return
-	}
-	f(&b.status)
-	if b.status.State != before {
-		b.status.Since = wall(b.clock)
-	}
+	b.may = who
+}
+
+// store tells what the store failed at; nil if it works.
+func (b *board) store(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.broken = err
 }
 
 // show tells how things stand with the newest session: whether it is saved, how
 // many attempts have failed in a row, and what failed last.
-func (b *board) show(k *snapshot, saved bool, failures int, err error) {
-	alive := k.alive(wall(b.clock))
-	b.change(func(s *Status) {
-		s.Expiry, s.Reason, s.LastRefresh = k.life.expiry, k.Cause, k.life.issued
-		s.Failures, s.PersistPending, s.Err = failures, !saved, err
-		switch {
-		case !k.exists(), k.Over && !alive:
-			s.State = SignedOut
-		case err != nil || !saved || k.Over || !alive:
-			s.State = Degraded
-		default:
-			s.State = SignedIn
-		}
-	})
+func (b *board) show(k *snapshot, saved bool, failures int32, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state == Closed {
+		return
+	}
+	b.shown, b.unsaved, b.failed, b.err = k, !saved, failures, err
+	switch alive := k.alive(wall(b.clock)); {
+	case !k.exists(), k.Over && !alive:
+		b.enter(SignedOut)
+	case err != nil || !saved || k.Over || !alive:
+		b.enter(Degraded)
+	default:
+		b.enter(SignedIn)
+	}
 }
 
-// lease tells who may send.
-func (b *board) lease(who string) { b.change(func(s *Status) { s.Lease = who }) }
+// plan tells when the loop looks again; zero for never.
+func (b *board) plan(next time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.next = -1; !next.IsZero() && b.state != Closed {
+		b.next = next.Sub(b.began)
+	}
+}
 
-// store tells what the store failed at; nil if it works.
-func (b *board) store(err error) { b.change(func(s *Status) { s.StoreErr = err }) }
-
-// plan tells when the loop looks again.
-func (b *board) plan(next time.Time) { b.change(func(s *Status) { s.NextCheck = next }) }
+// close tells that the client is closed.
+func (b *board) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.enter(Closed)
+	b.next = -1
+}
 
 // report tells what has become of the session since the last report: that it
 // began, that it ended, or that another process made it a newer token. Whoever
@@ -204,13 +247,16 @@ func (b *board) report(n *snapshot, what Event) Kind {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old := b.last
+	if n.err != nil && !errors.Is(n.err, ErrSignedOut) {
+		return "" // the record could not be read: that is no news of the session
+	}
 	b.last = n
 	switch {
-	case old.exists() && !n.exists(), n.Over && !old.Over:
+	case old.SID != "" && !n.exists(), n.Over && !old.Over:
 		what.Kind = SessionEnded
 	case n.exists() && n.SID != old.SID:
 		what.Kind = SessionStarted
-	case n.SID == old.SID && n.Gen > old.Gen:
+	case n.SID == old.SID && n.Gen > old.Gen && !old.asleep():
 		what.Kind = Adopted
 	default:
 		return ""
@@ -220,14 +266,23 @@ func (b *board) report(n *snapshot, what Event) Kind {
 	return what.Kind
 }
 
-// made notes that n is news of our own making, of which its maker will tell.
-func (b *board) made(n *snapshot) {
+// know notes n as what is known already, or as news of our own making, of which
+// its maker will tell.
+func (b *board) know(n *snapshot) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.last = n
 }
 
-// tell logs an event and hands it to the callback's goroutine, never waiting.
+// sleep notes that the session has left memory. Its state remains, as far as it is
+// known.
+func (b *board) sleep(n *snapshot) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.last, b.shown, b.next = n, n, -1
+}
+
+// tell logs an event and hands it to the herald.
 func (b *board) tell(e Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -235,16 +290,12 @@ func (b *board) tell(e Event) {
 }
 
 func (b *board) tellLocked(e Event) {
-	e.Time, e.Waiting = wall(b.clock), int(b.waiting.Load())
-	b.keepLocked(e)
+	e.Session, e.Time, e.Waiting = b.key, wall(b.clock), int(b.waiting.Load())
+	if b.ring != nil {
+		b.ring.keep(e)
+	}
 	b.write(e)
-	if b.events == nil {
-		return
-	}
-	select {
-	case b.events <- e:
-	default:
-	}
+	b.herald.cry(e)
 }
 
 func (b *board) write(e Event) {
@@ -259,19 +310,32 @@ func (b *board) write(e Event) {
 
 func (b *board) logAt(level slog.Level, message string, attrs ...slog.Attr) {
 	if level >= b.level {
-		b.log.LogAttrs(context.Background(), level, message, attrs...)
+		b.log.LogAttrs(context.Background(), level, message, append(attrs, slog.String("session", b.key))...)
+	}
+}
+
+// cry hands an event to the callback's goroutine, never waiting.
+func (h *herald) cry(e Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.events == nil {
+		return
+	}
+	select {
+	case h.events <- e:
+	default:
 	}
 }
 
 // close waits until the callback has seen every event. Nothing is told after it.
-func (b *board) close() {
-	b.mu.Lock()
-	if b.events != nil {
-		close(b.events)
-		b.events = nil
+func (h *herald) close() {
+	h.mu.Lock()
+	if h.events != nil {
+		close(h.events)
+		h.events = nil
 	}
-	b.mu.Unlock()
-	<-b.done
+	h.mu.Unlock()
+	<-h.done
 }
 
 // wall is the time on the wall clock alone: a machine that slept has to see

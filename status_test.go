@@ -24,6 +24,13 @@ func told(sid string, gen uint64, over bool) *snapshot {
 	return newSnapshot(r, 0)
 }
 
+// boardOf is a board that was told of last before.
+func boardOf(c Clock, onEvent func(Event), last *snapshot) *board {
+	b := &board{session: &session{common: &common{clock: c, log: slog.New(slog.DiscardHandler), herald: newHerald(onEvent), began: wall(c)}}, last: last}
+	b.show(last, true, 0, nil)
+	return b
+}
+
 func TestStates(t *testing.T) {
 	boom, none := errors.New("boom"), &snapshot{err: ErrSignedOut}
 	for _, tt := range []struct {
@@ -45,7 +52,7 @@ func TestStates(t *testing.T) {
 	} {
 		mock := clock.NewMock()
 		mock.Set(epoch.Add(tt.age))
-		b := newBoard(&Config{Clock: mock}, none)
+		b := boardOf(mock, nil, none)
 		b.show(tt.s, tt.saved, 3, tt.err)
 		got := b.read()
 		if got.State != tt.want || got.PersistPending == tt.saved || got.Failures != 3 || !errors.Is(got.Err, tt.err) {
@@ -61,7 +68,7 @@ func TestStates(t *testing.T) {
 func TestSince(t *testing.T) {
 	mock := clock.NewMock()
 	mock.Set(epoch)
-	b := newBoard(&Config{Clock: mock}, &snapshot{err: ErrSignedOut})
+	b := boardOf(mock, nil, &snapshot{err: ErrSignedOut})
 	for at, step := range []struct {
 		s    *snapshot
 		want int // minutes
@@ -97,9 +104,9 @@ func TestNews(t *testing.T) {
 			mock := clock.NewMock()
 			mock.Set(epoch)
 			var events []Event
-			b := newBoard(&Config{Clock: mock, OnEvent: func(e Event) { events = append(events, e) }}, tt.old)
+			b := boardOf(mock, func(e Event) { events = append(events, e) }, tt.old)
 			first, second := b.report(tt.new, Event{}), b.report(tt.new, Event{})
-			b.close()
+			b.herald.close()
 			if first != tt.want || second != "" {
 				t.Errorf("%s: told %q, then %q", tt.name, first, second)
 			}
@@ -120,14 +127,14 @@ func TestNews(t *testing.T) {
 func TestSlowCallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		proceed, seen := make(chan struct{}), 0
-		b := newBoard(&Config{Clock: clock.NewMock(), OnEvent: func(Event) { <-proceed; seen++ }}, &snapshot{err: ErrSignedOut})
+		b := boardOf(clock.NewMock(), func(Event) { <-proceed; seen++ }, &snapshot{err: ErrSignedOut})
 		b.tell(Event{})
 		synctest.Wait() // the callback has it
 		for range 100 {
 			b.tell(Event{})
 		}
 		closed := make(chan struct{})
-		go func() { defer close(closed); b.close() }()
+		go func() { defer close(closed); b.herald.close() }()
 		synctest.Wait()
 		select {
 		case <-closed:
@@ -140,7 +147,7 @@ func TestSlowCallback(t *testing.T) {
 			t.Errorf("%d events, want one and 64 that waited", seen)
 		}
 		b.tell(Event{})
-		b.close()
+		b.herald.close()
 	})
 }
 
@@ -197,12 +204,12 @@ func TestLog(t *testing.T) {
 				w.pass(time.Minute)
 				s.meet(nil)
 			})
-			want := "level=INFO msg=\"evertoken: session started\" reason=sign-in expiry=2030-01-01T01:00:00.000Z\n"
+			want := "level=INFO msg=\"evertoken: session started\" reason=sign-in expiry=2030-01-01T01:00:00.000Z session=default\n"
 			if !own {
 				want = ""
 			}
-			want += "level=WARN msg=\"evertoken: failed\" reason=asked expiry=2030-01-01T01:00:00.000Z error=\"evertoken: issuer: unavailable, status 503\" next=2030-01-01T00:00:01.000Z\n" +
-				"level=WARN msg=\"evertoken: the store failed\" error=\"evertoken: store: load: disk full\"\n"
+			want += "level=WARN msg=\"evertoken: failed\" reason=asked expiry=2030-01-01T01:00:00.000Z error=\"evertoken: issuer: unavailable, status 503\" next=2030-01-01T00:00:01.000Z session=default\n" +
+				"level=WARN msg=\"evertoken: the store failed\" error=\"evertoken: store: load: disk full\" session=default\n"
 			if log.String() != want {
 				t.Errorf("got\n%swant\n%s", log.String(), want)
 			}
@@ -251,8 +258,13 @@ func TestWall(t *testing.T) {
 
 // The last events are kept, oldest first, and the caller's slice is a copy.
 func TestHistory(t *testing.T) {
-	b := newBoard(&Config{Clock: clock.NewMock()}, &snapshot{err: ErrSignedOut})
-	if got := b.history(); len(got) != 0 || b.past != nil {
+	b := boardOf(clock.NewMock(), nil, &snapshot{err: ErrSignedOut})
+	b.tell(Event{})
+	if got := b.history(); got != nil {
+		t.Errorf("a client of a pool keeps %v", got)
+	}
+	b.ring = new(ring)
+	if got := b.history(); len(got) != 0 {
 		t.Errorf("before anything was told: %v", got)
 	}
 	for n := 1; n <= 3*history+5; n++ {

@@ -107,12 +107,12 @@ func (t Token) normalize(sentAt time.Time) (Token, error) {
 }
 
 // authorization is the value of the header that carries the token.
-func (t Token) authorization() []string {
+func (t Token) authorization() string {
 	scheme := t.TokenType
 	if scheme == "" || strings.EqualFold(scheme, "Bearer") {
 		scheme = "Bearer" // RFC 6749, section 7.1: token types are case insensitive; not every server knows
 	}
-	return []string{scheme + " " + t.AccessToken}
+	return scheme + " " + t.AccessToken
 }
 
 // inherit keeps what a renewal did not mention (RFC 6749, sections 5.1 and 6).

@@ -71,7 +71,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		roundtrip.CloseBody(req)
 		return nil, err
 	}
-	resp, err := t.base().RoundTrip(roundtrip.With(req, "Authorization", s.header))
+	resp, err := t.base().RoundTrip(roundtrip.With(req, "Authorization", s.header[:]))
 	if err != nil || resp.StatusCode != http.StatusUnauthorized || !roundtrip.Rewindable(req) || forbidden(resp) {
 		return resp, err
 	}
@@ -88,7 +88,7 @@ func (t *Transport) attach(req *http.Request) (*http.Response, error) {
 		roundtrip.CloseBody(req)
 		return nil, err
 	}
-	return t.base().RoundTrip(roundtrip.With(req, "Authorization", token.authorization()))
+	return t.base().RoundTrip(roundtrip.With(req, "Authorization", []string{token.authorization()}))
 }
 
 // replay sends a refused request once more with another token, if there is one.
@@ -98,7 +98,7 @@ func (t *Transport) replay(client renewer, req *http.Request, resp *http.Respons
 	if s == nil {
 		return resp, nil
 	}
-	again := roundtrip.With(req, "Authorization", s.header)
+	again := roundtrip.With(req, "Authorization", s.header[:])
 	if err := roundtrip.Again(again, req, resp); err != nil {
 		return resp, nil //nolint:nilerr // a body that cannot be rewound makes the 401 the answer
 	}

@@ -1,6 +1,11 @@
 // Package storage keeps a session's record across restarts and shares it
 // between processes.
 //
+//	client, err := evertoken.New(ctx, evertoken.Config{
+//		Issuer: issuer,
+//		Store:  storage.Encrypt(storage.NewFile(dir), key),
+//	})
+//
 // A [Store] has three methods over opaque bytes and a version. A store that
 // several processes share is a [Leaser] too. The two guard different things,
 // and a shared session needs both:

@@ -6,6 +6,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"time"
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
@@ -80,4 +81,21 @@ func ExampleTokenSource() {
 	defer resp.Body.Close()
 	fmt.Println(resp.StatusCode)
 	// Output: 200
+}
+
+// A source that keeps its credentials to itself, such as a service account's.
+func ExampleFromSource() {
+	srv := exampleServer()
+	defer srv.Close()
+	ctx := context.Background()
+	config := &clientcredentials.Config{ClientID: "app", ClientSecret: "secret", TokenURL: srv.URL + "/token"}
+	minter := xoauth2.FromSource(oauth2.ReuseTokenSourceWithExpiry(nil, config.TokenSource(ctx), 5*time.Minute))
+	client, err := evertoken.New(ctx, evertoken.Config{Issuer: minter, Login: minter.Mint, Origins: []string{srv.URL}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	t, err := client.Token(ctx)
+	fmt.Println(t.AccessToken, t.RefreshToken == "", err)
+	// Output: renewed true <nil>
 }

@@ -4,6 +4,14 @@
 // that renews in the background. [Issuer] renews the tokens of an oauth2.Config,
 // and [Minter] those of any oauth2.TokenSource, so that a program that uses
 // x/oauth2 today keeps its configuration.
+//
+//	client, err := evertoken.New(ctx, evertoken.Config{
+//		Issuer:  &xoauth2.Issuer{Config: config},
+//		Origins: []string{"https://api.example.com"},
+//	})
+//	if err != nil { ... }
+//	err = client.SignIn(ctx, xoauth2.Token(token)) // from config.Exchange, once
+//	library := somelibrary.New(xoauth2.TokenSource(ctx, client))
 package xoauth2
 
 import (

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unique"
 
 	"github.com/evertoken/evertoken/storage"
 )
@@ -146,6 +147,10 @@ func Decode(key string, data []byte) (Record, error) {
 		return Record{}, fmt.Errorf("evertoken: session %q: its record has format %d, written by a newer release; this one reads up to %d", key, r.Format, Format)
 	case err != nil || r.Format < 1 || r.SID == "" || r.Gen == 0:
 		return Record{}, fmt.Errorf("evertoken: session %q: %w: JSON of %d bytes, but no session record", key, storage.ErrCorrupt, len(data))
+	}
+	// What many sessions have in common is kept once.
+	for _, s := range []*string{&r.Cause, &r.Tokens.TokenType, &r.Tokens.Scope} {
+		*s = unique.Make(*s).Value()
 	}
 	return r, nil
 }

@@ -38,7 +38,7 @@ type lease struct {
 // acquire tries once. What may have been granted without the caller's knowing is
 // given back: nobody would extend it or release it.
 func (l *lease) acquire(ctx context.Context) (bool, error) {
-	held, err := l.store.ask(ctx, l.store.sql.acquire, l.key, l.holder, l.ttl.Microseconds())
+	held, err := l.store.ask(ctx, repeatable, l.store.sql.acquire, l.key, l.holder, l.ttl.Microseconds())
 	switch {
 	case overtaken(err):
 		return false, nil
@@ -51,7 +51,7 @@ func (l *lease) acquire(ctx context.Context) (bool, error) {
 
 // Extend implements [storage.Lease].
 func (l *lease) Extend(ctx context.Context) error {
-	held, err := l.store.ask(ctx, l.store.sql.extend, l.key, l.holder, l.ttl.Microseconds())
+	held, err := l.store.ask(ctx, repeatable, l.store.sql.extend, l.key, l.holder, l.ttl.Microseconds())
 	if err != nil {
 		return l.store.explain("extend", err)
 	}
@@ -65,5 +65,5 @@ func (l *lease) Extend(ctx context.Context) error {
 func (l *lease) Release() {
 	ctx, cancel := context.WithTimeout(context.Background(), releasing)
 	defer cancel()
-	_, _ = l.store.ask(ctx, l.store.sql.releaseLease, l.key, l.holder) // it lapses otherwise
+	_, _ = l.store.ask(ctx, repeatable, l.store.sql.releaseLease, l.key, l.holder) // it lapses otherwise
 }

@@ -80,7 +80,7 @@ func New(pool *pgxpool.Pool, opts Options) (*Store, error) {
 // Load implements [storage.Store].
 func (s *Store) Load(ctx context.Context, key string) (item storage.Item, err error) {
 	var version string
-	err = s.one(ctx, s.sql.load, key, nil, &version, &item.Data)
+	err = s.one(ctx, repeatable, s.sql.load, key, nil, &version, &item.Data)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return storage.Item{}, storage.ErrNotFound
 	}
@@ -116,7 +116,7 @@ func (s *Store) Delete(ctx context.Context, key string, prev storage.Version) er
 // change runs a statement that returns whether it did what it should. One that
 // the server gave up because of another transaction has lost to it.
 func (s *Store) change(ctx context.Context, step, query, key string, args ...any) error {
-	done, err := s.ask(ctx, query, key, args...)
+	done, err := s.ask(ctx, pgconn.SafeToRetry, query, key, args...)
 	switch {
 	case overtaken(err):
 		return storage.ErrConflict
@@ -129,8 +129,8 @@ func (s *Store) change(ctx context.Context, step, query, key string, args ...any
 }
 
 // ask runs a statement that returns one truth value, or no row for no.
-func (s *Store) ask(ctx context.Context, query, key string, args ...any) (done bool, err error) {
-	err = s.one(ctx, query, key, args, &done)
+func (s *Store) ask(ctx context.Context, again func(error) bool, query, key string, args ...any) (done bool, err error) {
+	err = s.one(ctx, again, query, key, args, &done)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}
@@ -139,19 +139,26 @@ func (s *Store) ask(ctx context.Context, query, key string, args ...any) (done b
 
 // one runs a statement on the row of a key, and scans what it returns. Keys are
 // bytes to the server: text could not hold all of them. Where a connection was
-// cut while it lay in the pool nothing has been sent, and another one is taken:
-// there are at most as many of these as the pool has connections.
-func (s *Store) one(ctx context.Context, query, key string, args []any, into ...any) error {
+// cut, while it lay in the pool or on the way, again says of the error whether
+// another one is taken: there are at most as many of these as the pool has.
+func (s *Store) one(ctx context.Context, again func(error) bool, query, key string, args []any, into ...any) error {
 	if key == "" {
 		return errors.New("key is empty")
 	}
 	args = append([]any{pgx.QueryExecModeExec, []byte(key)}, args...)
 	for cut := s.pool.Stat().TotalConns(); ; cut-- {
 		err := s.pool.QueryRow(ctx, query, args...).Scan(into...)
-		if cut <= 0 || !pgconn.SafeToRetry(err) {
+		if err == nil || cut <= 0 || ctx.Err() != nil || !again(err) {
 			return err
 		}
 	}
+}
+
+// repeatable is for statements that may be run twice: whatever has become of the
+// first, unless the server has answered.
+func repeatable(err error) bool {
+	var answered *pgconn.PgError
+	return !errors.Is(err, pgx.ErrNoRows) && !errors.As(err, &answered)
 }
 
 // SQLSTATE codes of PostgreSQL, appendix A.

@@ -3,10 +3,14 @@ package postgresstore_test
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -103,6 +107,72 @@ func TestConnectionsThatWereCut(t *testing.T) {
 	}
 	if _, err := store.Save(t.Context(), "key", []byte("two"), v); err != nil {
 		t.Errorf("Save = %v", err)
+	}
+}
+
+// A severed connection loses the answer to what is written next, once.
+type severed struct {
+	net.Conn
+	armed *atomic.Bool
+}
+
+func (c severed) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 && c.armed.CompareAndSwap(true, false) {
+		_ = c.Conn.Close()
+		return 0, io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// What may be run twice is, when its answer is lost with the connection. A save is
+// not: its version tells what became of it.
+func TestAnswersThatGetLost(t *testing.T) {
+	location := place(t, shared.location(t))
+	url, table, _ := strings.Cut(location, "#")
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var armed atomic.Bool
+	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		return severed{conn, &armed}, err
+	}
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	store, err := postgresstore.New(pool, postgresstore.Options{Table: table})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := save(t, store, "key", "one", "")
+	var lease storage.Lease
+	for _, step := range []struct {
+		name string
+		do   func() error
+		lost bool
+	}{
+		{"load", func() error { _, err := store.Load(t.Context(), "key"); return err }, false},
+		{"acquire", func() (err error) {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			lease, err = store.Acquire(ctx, "key", time.Hour)
+			return err
+		}, false},
+		{"extend", func() error { return lease.Extend(t.Context()) }, false},
+		{"save", func() error { _, err := store.Save(t.Context(), "key", []byte("two"), v); return err }, true},
+	} {
+		armed.Store(true)
+		if err := step.do(); (err != nil) != step.lost || armed.Load() {
+			t.Fatalf("%s: %v, answer lost: %t", step.name, err, !armed.Load())
+		}
+	}
+	lease.Release()
+	if item, err := store.Load(t.Context(), "key"); err != nil || string(item.Data) != "two" {
+		t.Errorf("stored %q, %v", item.Data, err)
 	}
 }
 

@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS LEASES (
 		delete: fill(`WITH gone AS (DELETE FROM RECORDS WHERE key = $1 AND ($2 = '' OR version = $2) RETURNING key)
 SELECT EXISTS (SELECT FROM gone) OR NOT EXISTS (SELECT FROM RECORDS WHERE key = $1)`),
 		acquire: fill(`INSERT INTO LEASES AS l (key, holder, until) VALUES ($1, $2, UNTIL)
-ON CONFLICT (key) DO UPDATE SET holder = $2, until = UNTIL WHERE l.until <= clock_timestamp() RETURNING true`),
+ON CONFLICT (key) DO UPDATE SET holder = $2, until = UNTIL WHERE l.until <= clock_timestamp() OR l.holder = $2 RETURNING true`),
 		extend:       fill(`UPDATE LEASES SET until = UNTIL WHERE key = $1 AND holder = $2 AND until > clock_timestamp() RETURNING true`),
 		releaseLease: fill(`DELETE FROM LEASES WHERE key = $1 AND holder = $2 RETURNING true`),
 	}
