@@ -31,10 +31,11 @@ type process struct {
 	stopping bool
 	closed   atomic.Bool
 
-	mu     sync.Mutex
-	conns  map[*conn]struct{}
-	dials  int
-	visits int // of people who sign in or out
+	mu      sync.Mutex
+	conns   map[*conn]struct{}
+	dials   int
+	dialled time.Time // when the last of these was
+	visits  int       // of people who sign in or out
 
 	// checker.mu guards what follows.
 	owner        string        // marks its notes; empty: there was none yet

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -83,18 +84,27 @@ func newScenario(seed uint64) scenario {
 	return s
 }
 
-// networkOnly is the same world with good machines, a good store and people who
-// stay signed in: what is lost there, the network and the issuer have cost. Tokens
-// live long and programs are busy, so that who renews on demand does so about as
-// often as who renews ahead.
+// busy is the same world for a comparison: people stay signed in, tokens live long
+// and programs are busy, so that who renews on demand does so about as often as who
+// renews ahead.
+func (s scenario) busy() scenario {
+	s.rates = maps.Clone(s.rates)
+	for _, f := range []fault{signIn, signOut, asked, revocation} {
+		delete(s.rates, f)
+	}
+	s.lifetime, s.requests = max(s.lifetime, time.Hour), 20
+	s.length = 20_000 * s.interval / time.Duration(s.processes)
+	return s
+}
+
+// networkOnly is the same world with good machines and a good store: what is lost
+// there, the network and the issuer have cost.
 func (s scenario) networkOnly() scenario {
 	rates := make(map[fault]float64)
 	for _, f := range append(ways(), outage, brownout) {
 		rates[f] = s.rates[f]
 	}
 	s.rates = rates
-	s.lifetime, s.requests = max(s.lifetime, time.Hour), 20
-	s.length = 20_000 * s.interval / time.Duration(s.processes)
 	return s
 }
 
