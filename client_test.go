@@ -660,6 +660,7 @@ func TestRefusalsShareAWish(t *testing.T) {
 	one := &snapshot{Record: record.Record{SID: "s", Gen: 1, Tokens: record.Tokens{AccessToken: "one"}}}
 	two := &snapshot{Record: record.Record{SID: "s", Gen: 2, Tokens: record.Tokens{AccessToken: "two"}}}
 	r := &refresher{wake: make(chan struct{}, 1), clock: clock.NewMock(), sched: schedule{interval: time.Minute}}
+	r.board = newBoard(&Config{Clock: r.clock}, one)
 	first := r.ask(causeRefused, one)
 	waiting := r.ask(causeRefused, one)
 	r.take()

@@ -71,6 +71,7 @@ func (r *refresher) attempt(cause string) error {
 	}
 	switch {
 	case r.overtaken(before, s):
+		r.board.debug("evertoken: another process was quicker", slog.String("reason", cause))
 		return s.err
 	case !s.active() && !r.mayLogin():
 		return s.err
@@ -108,6 +109,7 @@ func (r *refresher) acquire(s *snapshot, cause string) error {
 	if r.held != nil || leaser == nil || s.exists() && s.Tokens.RefreshToken == "" && cause != causeSignIn {
 		return nil
 	}
+	r.board.debug("evertoken: asking for the lease", slog.String("reason", cause))
 	ttl := leaseTTL
 	if r.grace > 0 {
 		ttl = min(ttl, r.grace/3)
@@ -158,6 +160,7 @@ func (r *refresher) announce(s *snapshot, cause string) (*snapshot, error) {
 		until := settledAt(now, s.noteSeen, r.noteAge(s, now), r.grace, s.life, cause == causeRefused)
 		if until.After(now) {
 			r.hold = hold{until, errForeignNote, until.Sub(now) <= noteSettles}
+			r.board.debug("evertoken: another process has an attempt open", slog.String("reason", cause), slog.Time("until", until))
 			return nil, errForeignNote
 		}
 	}
@@ -169,6 +172,7 @@ func (r *refresher) announce(s *snapshot, cause string) (*snapshot, error) {
 		return noted, nil
 	case errors.Is(err, errChanged) && r.overtaken(s, k):
 		r.hold = hold{}
+		r.board.debug("evertoken: another process was quicker", slog.String("reason", cause))
 		return nil, k.err
 	case errors.Is(err, errChanged):
 		r.hold = hold{now, err, true}
@@ -202,6 +206,7 @@ func (r *refresher) send(s *snapshot, cause string) error {
 		patience, call, r.loginAt = loginPatience, r.cfg.Login, sent.Add(r.sched.interval)
 	}
 	r.board.lease(leaseHere)
+	r.board.debug("evertoken: sending", slog.String("reason", cause), slog.Int("attempt", s.Note.N))
 	plan := flight.Plan{Clock: r.clock, Right: r.held, Patience: patience, Closing: r.ctx.Done()}
 	t, err := flight.Run(context.WithoutCancel(r.ctx), plan, call)
 	trip := wall(r.clock).Sub(sent)
@@ -259,6 +264,7 @@ func (r *refresher) succeeded(old, n *snapshot) error {
 		kind = Renewed
 		if n.life.expiry.IsZero() && n.sameToken(old) || !n.life.expiry.IsZero() && !n.life.expiry.After(old.life.expiry) {
 			r.hold.until = now.Add(noProgress(now, n.life))
+			r.board.debug("evertoken: the new token lives no longer than the old one", slog.Time("until", r.hold.until))
 		}
 	}
 	r.board.tell(Event{Kind: kind, Reason: n.Cause, Expiry: n.life.expiry, Took: r.took})

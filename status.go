@@ -1,7 +1,6 @@
 package evertoken
 
 import (
-	"context"
 	"log/slog"
 	"slices"
 	"sync"
@@ -105,6 +104,12 @@ type board struct {
 	past   []Event // the last ones; grows up to history and is a ring from then on
 	oldest int     // where the ring begins
 
+	// For the log: what it has to tell, and what it has told.
+	trouble  string   // what is wrong; see troubleOf
+	named    []string // what it has warned of since all was well
+	remarked State    // the last it told
+	leaving  bool     // somebody signs out here
+
 	waiting atomic.Int64 // callers that wait for the loop
 }
 
@@ -174,6 +179,7 @@ func (b *board) change(f func(*Status)) {
 func (b *board) show(k *snapshot, saved bool, failures int, err error) {
 	alive := k.alive(wall(b.clock))
 	b.change(func(s *Status) {
+		b.trouble = troubleOf(k, alive, err)
 		s.Expiry, s.Reason, s.LastRefresh = k.life.expiry, k.Cause, k.life.issued
 		s.Failures, s.PersistPending, s.Err = failures, !saved, err
 		switch {
@@ -193,8 +199,12 @@ func (b *board) lease(who string) { b.change(func(s *Status) { s.Lease = who }) 
 // store tells what the store failed at; nil if it works.
 func (b *board) store(err error) { b.change(func(s *Status) { s.StoreErr = err }) }
 
-// plan tells when the loop looks again.
-func (b *board) plan(next time.Time) { b.change(func(s *Status) { s.NextCheck = next }) }
+// plan tells when the loop looks again. With that all is known that a round has
+// brought.
+func (b *board) plan(next time.Time) {
+	b.change(func(s *Status) { s.NextCheck = next })
+	b.remark()
+}
 
 // report tells what has become of the session since the last report: that it
 // began, that it ended, or that another process made it a newer token. Whoever
@@ -247,24 +257,9 @@ func (b *board) tellLocked(e Event) {
 	}
 }
 
-func (b *board) write(e Event) {
-	level := slog.LevelInfo
-	attrs := []slog.Attr{slog.String("reason", e.Reason), slog.Time("expiry", e.Expiry)}
-	if e.Err != nil {
-		level = slog.LevelWarn
-		attrs = append(attrs, slog.String("error", e.Err.Error()), slog.Time("next", e.Next))
-	}
-	b.logAt(level, "evertoken: "+string(e.Kind), attrs...)
-}
-
-func (b *board) logAt(level slog.Level, message string, attrs ...slog.Attr) {
-	if level >= b.level {
-		b.log.LogAttrs(context.Background(), level, message, attrs...)
-	}
-}
-
 // close waits until the callback has seen every event. Nothing is told after it.
 func (b *board) close() {
+	b.remark()
 	b.mu.Lock()
 	if b.events != nil {
 		close(b.events)
