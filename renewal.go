@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/evertoken/evertoken/internal/attempt"
 	"github.com/evertoken/evertoken/internal/flight"
 	"github.com/evertoken/evertoken/internal/record"
 	"github.com/evertoken/evertoken/storage"
@@ -208,7 +209,8 @@ func (r *refresher) send(s *snapshot, cause string) error {
 	r.board.lease(leaseHere)
 	r.board.debug("evertoken: sending", slog.String("reason", cause), slog.Int("attempt", s.Note.N))
 	plan := flight.Plan{Clock: r.clock, Right: r.held, Patience: patience, Closing: r.ctx.Done()}
-	t, err := flight.Run(context.WithoutCancel(r.ctx), plan, call)
+	ctx := attempt.With(context.WithoutCancel(r.ctx), attempt.Attempt{Reason: cause, N: s.Note.N})
+	t, err := flight.Run(ctx, plan, call)
 	trip := wall(r.clock).Sub(sent)
 	r.took = trip
 	beside := Token{RefreshToken: t.RefreshToken, Extra: t.Extra}
