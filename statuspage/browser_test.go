@@ -137,7 +137,21 @@ func update(t *testing.T, browser *chromium, source *switched, server *httptest.
 		new MutationObserver(look).observe(document.body, {subtree: true, childList: true, characterData: true});
 		setTimeout(() => no("it stays at " + document.querySelector("h1").textContent), 15000);
 	})`
+	browser.eval(`getSelection().selectAllChildren(document.querySelector("h1"))`, nil)
 	source.now.Store(&bad)
+	var selected string
+	browser.eval(`new Promise(yes => {
+		let updates = 0;
+		new PerformanceObserver(list => {
+			updates += list.getEntries().length;
+			if (updates < 3) return;
+			yes(document.querySelector("h1").textContent);
+			getSelection().removeAllRanges();
+		}).observe({type: "resource"});
+	})`, &selected)
+	if selected != "Signed in" {
+		t.Errorf("what is selected becomes %q", selected)
+	}
 	var same bool
 	browser.eval(fmt.Sprintf(headline, "Signed out"), &same)
 	if !same {

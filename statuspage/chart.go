@@ -18,7 +18,7 @@ const (
 	laneHeight = 38
 	lanesTop   = 8
 	axisHeight = 26
-	shortest   = time.Minute // that a chart shows
+	shortest   = 20 * time.Second // that a chart shows
 )
 
 // A chart is a timeline: tokens, checks, exchanges, failures and who waited.
@@ -215,12 +215,11 @@ func laneOf(e evertoken.Event) int {
 
 // drawAxis puts a label at each whole step of the clock, as many as fit.
 func (c *chart) drawAxis(now time.Time) {
-	room := (c.Right - c.Left) / 58
-	at := step(time.Duration(float64(c.to.Sub(c.from)) / room))
-	form := "15:04"
+	pixel := float64(c.to.Sub(c.from)) / (c.Right - c.Left)
+	at, form := step(time.Duration(58*pixel)), "15:04"
 	switch {
 	case at < time.Minute:
-		form = time.TimeOnly
+		at, form = step(time.Duration(78*pixel)), time.TimeOnly
 	case at >= 24*time.Hour:
 		form = "2 Jan"
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"testing"
@@ -41,7 +42,10 @@ func startChromium(t *testing.T) *chromium {
 	if err != nil {
 		t.Fatal(err)
 	}
-	profile := t.TempDir()
+	profile, err := os.MkdirTemp("", "evertoken-chromium-") // t.TempDir fails if a child writes while it is removed
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.Command(program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
 		"--no-first-run", "--remote-debugging-pipe", "--user-data-dir="+profile)
 	cmd.ExtraFiles = []*os.File{theirIn, theirOut} // 3 and 4
@@ -51,10 +55,11 @@ func startChromium(t *testing.T) *chromium {
 	_, _ = theirIn.Close(), theirOut.Close()
 	c := &chromium{t: t, to: to, from: bufio.NewReader(from)}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed
-		_, _ = to.Close(), from.Close()
-		_ = os.RemoveAll(profile) // before the test's own attempt: children may still write
+		_ = to.Close() // then it ends by itself, and its children with it
+		_, _ = io.Copy(io.Discard, from)
+		_ = cmd.Wait()
+		_ = from.Close()
+		_ = os.RemoveAll(profile)
 	})
 	c.open()
 	return c

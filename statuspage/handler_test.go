@@ -55,8 +55,8 @@ func TestWhatItSays(t *testing.T) {
 		"unsaved":       {"Signed in, not saved", "cannot be saved", "What to do Mend the store", "no space left on device", "Store Fails", "Lock This process until the new token is saved"},
 		"misconfigured": {"does not accept this client", "What to do Correct its id", "invalid_client"},
 		"elsewhere":     {"Another process began to renew", "Lock Another process which has an attempt open"},
-		"signed-out":    {"Signed out Requests get no token.", "The issuer has ended the session", "What to do Sign in again.", "invalid_grant", "Token valid until no token", "Session ended by the issuer"},
-		"new":           {"Signed out", "There is no session. What to do Sign in.", "Last refresh never", "Nothing has happened yet."},
+		"signed-out":    {"Signed out Requests get no token.", "The issuer has ended the session", "What to do Sign in again, or correct the credentials.", "invalid_grant", "Token valid until no token", "Session ended by the issuer"},
+		"new":           {"Signed out", "There is no session. What to do Sign in, unless the program does so by itself.", "Last refresh never", "Nothing has happened yet."},
 		"closed":        {"Closed Requests get no token.", "Next check never"},
 	} {
 		page := words(get(statuspage.HandlerAt(all[name], noon), "text/html").Body.String())

@@ -14,7 +14,7 @@ var noon = time.Date(2030, 1, 15, 12, 0, 0, 0, time.UTC)
 
 func TestSpan(t *testing.T) {
 	for want, d := range map[string]time.Duration{
-		"0 ms": 0, "999 ms": 999 * time.Millisecond, "1 s": time.Second, "1.5 s": 1500 * time.Millisecond, "42 s": 42400 * time.Millisecond,
+		"less than 1 ms": time.Millisecond - 1, "1 ms": time.Millisecond, "999 ms": 999 * time.Millisecond, "1 s": time.Second, "1.5 s": 1500 * time.Millisecond, "42 s": 42400 * time.Millisecond,
 		"1 min": time.Minute, "9 min 59 s": 10*time.Minute - time.Second, "10 min": 10*time.Minute + 30*time.Second,
 		"1 h": time.Hour, "23 h 59 min": 24*time.Hour - time.Minute, "2 d 3 h": 51 * time.Hour,
 	} {
@@ -121,7 +121,7 @@ func wantInside(t *testing.T, c chart) {
 		}
 	}
 	for i, l := range c.Axis {
-		if l.X < c.Left || l.X > c.Right || i > 0 && l.X-c.Axis[i-1].X < 56 {
+		if l.X < c.Left || l.X > c.Right || i > 0 && l.X-c.Axis[i-1].X < 7*float64(len(l.Text))+12 {
 			t.Errorf("%s to %s: labels %+v", c.from, c.to, c.Axis)
 		}
 	}

@@ -22,6 +22,7 @@ var (
 	errLost   = &evertoken.RefreshError{Outcome: evertoken.Ambiguous, Err: errors.New("read: connection reset by peer")}
 	errDead   = &evertoken.RefreshError{Outcome: evertoken.Rejected, StatusCode: 400, Code: "invalid_grant", Description: "the session was revoked"}
 	errClient = &evertoken.RefreshError{Outcome: evertoken.Misconfigured, StatusCode: 401, Code: "invalid_client"}
+	errOther  = errors.New("evertoken: refresh: another process left an attempt open; waiting until it cannot be processed any more")
 	errDisk   = errors.New("evertoken: store: save: write /var/lib/worker/session: no space left on device")
 )
 
@@ -121,7 +122,7 @@ func states(now time.Time) map[string]fixed {
 	all["misconfigured"] = fixed{s, p.events}
 
 	s = p.status(now)
-	s.Lease = "elsewhere"
+	s.State, s.Since, s.Lease, s.Err = evertoken.Degraded, now.Add(-4*time.Second), "elsewhere", errOther
 	all["elsewhere"] = fixed{s, p.events}
 
 	p.add(90*time.Minute-20*time.Second, evertoken.Event{Kind: evertoken.SessionEnded, Reason: "due", Outcome: evertoken.Rejected, Err: errDead, Took: 120 * time.Millisecond})

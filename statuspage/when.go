@@ -8,6 +8,8 @@ import (
 // span says how long something lasts, as precisely as anybody wants to know.
 func span(d time.Duration) string {
 	switch d = d.Abs(); {
+	case d < time.Millisecond:
+		return "less than 1 ms"
 	case d < time.Second:
 		return fmt.Sprintf("%d ms", d.Milliseconds())
 	case d < 10*time.Second && d%time.Second != 0:

@@ -20,8 +20,8 @@ func explain(s evertoken.Status) explanation {
 	case s.StoreErr != nil:
 		return explanation{"The session cannot be read or saved. Until it can, nothing is sent, and the token is used to its end.", "Mend the store."}
 	case s.State == evertoken.SignedOut, errors.Is(s.Err, evertoken.ErrSignedOut):
-		return explanation{"There is no session.", "Sign in."}
-	case s.Lease == "elsewhere":
+		return explanation{"There is no session.", "Sign in, unless the program does so by itself."}
+	case s.Err != nil && s.Lease == "elsewhere":
 		return explanation{"Another process began to renew and has not told how it ended. Sending the same refresh token now could end the session.", "Nothing. This client goes on as soon as that is safe."}
 	case s.Err != nil:
 		return explanation{"The last attempt failed.", "See the error."}
@@ -37,7 +37,7 @@ func outcome(o evertoken.Outcome) explanation {
 	case evertoken.Unavailable:
 		return explanation{"The issuer, or something in front of it, answered that it is not available. That says nothing about the session.", "Nothing. It is tried again by itself."}
 	case evertoken.Rejected:
-		return explanation{"The issuer has ended the session, or does not accept the credentials.", "Sign in again."}
+		return explanation{"The issuer has ended the session, or does not accept the credentials.", "Sign in again, or correct the credentials."}
 	case evertoken.Misconfigured:
 		return explanation{"The issuer does not accept this client.", "Correct its id, secret or scope. It is tried again every few minutes."}
 	case evertoken.Ambiguous:
