@@ -78,9 +78,10 @@ type Config struct {
 	// Clock is for tests. Nil means the machine's.
 	Clock Clock
 
-	// Logger receives one line per event: failures as warnings, the rest as
-	// info. Nil means slog.Default(), and only warnings. Its handler must not use
-	// the client, which waits for it.
+	// Logger is told of decisions at debug level, of events at info, and of changes
+	// for the worse, once each, and their end as warnings: docs/logs.md lists them.
+	// Nil means slog.Default(), and only warnings. Its handler must not use the
+	// client, which waits for it.
 	Logger *slog.Logger
 
 	// OnEvent is called with each event, in order, from one goroutine. It may
@@ -314,6 +315,7 @@ func (c *Client) SignOut(ctx context.Context) error {
 		return ErrClosed
 	}
 	c.loop.leftOut.Store(true) // even if ctx ends before our turn
+	c.board.leave()
 	var last *snapshot
 	err := c.session.do(ctx, func(ctx context.Context) (err error) {
 		c.loop.leftOut.Store(true)

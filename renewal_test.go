@@ -5,12 +5,14 @@ import (
 	"errors"
 	"net"
 	"net/http/httptrace"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/evertoken/evertoken/internal/attempt"
 	"github.com/evertoken/evertoken/internal/record"
 	"github.com/evertoken/evertoken/storage"
 )
@@ -1442,6 +1444,25 @@ func TestTokenThatHadEndedOnArrivalOnce(t *testing.T) {
 		}
 		if got := strings.Join(w.issuer.sent, " "); got != "refresh-1 refresh-late" {
 			t.Errorf("sent %s", got)
+		}
+	})
+}
+
+// Whoever wraps the issuer can learn what an exchange is for.
+func TestAttempt(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		var seen []attempt.Attempt
+		w.signIn()
+		lost := func(ctx context.Context, _ Token) (Token, error) {
+			seen = append(seen, attempt.From(ctx))
+			return Token{}, &RefreshError{Outcome: Ambiguous}
+		}
+		w.issuer.then(lost, lost)
+		if err := w.client.Refresh(t.Context()); err == nil {
+			t.Error("renewed")
+		}
+		if want := []attempt.Attempt{{Reason: "asked", N: 1}, {Reason: "asked", N: 2}}; !slices.Equal(seen, want) {
+			t.Errorf("seen %+v, want %+v", seen, want)
 		}
 	})
 }
