@@ -57,3 +57,20 @@ func TestHostTimer(t *testing.T) {
 		}
 	})
 }
+
+// Timers that are due at one instant fire one after the other: which of them a
+// select would take is not for the runtime to draw.
+func TestTimersNeverMeet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(0)
+		first, second := h.Timer(time.Second), h.Timer(time.Second)
+		h.freeze(time.Minute, false)
+		if a, b := <-first.C, <-second.C; !b.After(a) {
+			t.Errorf("fired at %v and %v", a, b)
+		}
+		first, second = h.Timer(time.Second), h.Timer(time.Second)
+		if a, b := <-first.C, <-second.C; !b.After(a) {
+			t.Errorf("without a freeze: fired at %v and %v", a, b)
+		}
+	})
+}
