@@ -15,11 +15,11 @@
 // # Faults
 //
 // [Server.Script] says what becomes of the next refreshes, one after the other,
-// and [Server.Fail] of the next few alike. [DropAfter], say, loses a reply that the
-// issuer has already sent: what has cost programs most sessions. [Server.Outage]
-// takes the whole server off the network for a while. [Server.RevokeSessions] and
-// [Server.ExpireAccessTokens] are the issuer's own doing. [Server.Counts] tells what
-// it saw: SpentTwice is zero, or a session was at stake.
+// and [Server.Fail] of the next few alike. [DropAfter], say, loses the reply to a
+// request that the issuer has processed. [Server.Outage] takes the whole server off
+// the network for a while. [Server.RevokeSessions] and [Server.ExpireAccessTokens]
+// are the issuer's own doing. [Server.Counts] tells what it saw: SpentTwice is zero,
+// or a session was at stake.
 //
 // # Time
 //

@@ -329,7 +329,8 @@ func (c *checker) abandoned(secret string) {
 }
 
 // cause says of what a session died whose spent token came back. All causes but
-// the last are beyond any client.
+// the last are accepted: no client can do anything about them, unless it sends again
+// so soon that a slow issuer would have processed both.
 func (c *checker) cause(a *attempt) string {
 	t, x := a.token, a.token.spentBy
 	if x == nil {

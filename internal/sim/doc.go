@@ -12,7 +12,7 @@
 //
 //   - A refresh token is never sent again once a token that came of it is stored.
 //   - A session dies only by the issuer's will or somebody's sign-out, or of a
-//     cause that no client can do anything about: see [Result].
+//     cause that the design accepts, and that is counted: see [Result].
 //   - Nothing is sent without a note of it in the store, and exchanges of one
 //     session overlap only where a lease was lost.
 //   - What is on its way is given its time, and silence is not answered by
