@@ -94,6 +94,6 @@ mutations:
 	GOWORK=off go test ./internal/sim -run Mutations -mutations -timeout 0 -v
 
 # The same worlds with the ways in which others renew: what the network costs.
-WORLDS = 100
+WORLDS = 40
 compare:
 	GOWORK=off go test ./internal/sim -run Compare -seed 1 -compare $(WORLDS) -timeout 0 -v

@@ -3,6 +3,7 @@ package evertoken
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -518,7 +519,10 @@ func TestWishThatIsFulfilledAlready(t *testing.T) {
 
 // idleLoop is a loop whose turns do not come.
 func idleLoop() *refresher {
-	r := &refresher{common: &common{clock: clock.NewMock(), sched: schedule{interval: time.Minute}, agenda: new(agenda.Agenda)}}
+	r := &refresher{common: &common{
+		clock: clock.NewMock(), sched: schedule{interval: time.Minute}, agenda: new(agenda.Agenda), level: slog.LevelError,
+	}}
+	r.board = &board{session: &session{common: r.common}}
 	r.agenda.Open(&r.entry, r)
 	return r
 }

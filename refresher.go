@@ -102,6 +102,7 @@ func (r *refresher) ask(cause string, about *snapshot) *wish {
 		}
 		if !r.gate.pass(wall(r.clock), r.sched.interval, about) {
 			cause, looks = "", true
+			r.board.debug("evertoken: too early to renew after a 401", slog.Time("expiry", about.life.expiry))
 		}
 	}
 	if r.wish == nil {
@@ -215,7 +216,10 @@ func (r *refresher) plan() (next time.Time) {
 // Do implements agenda.Task: it is one turn of the loop. What is waited for comes
 // no later because the clock was set back.
 func (r *refresher) Do(due bool, back time.Duration) time.Time {
-	r.hold.until, r.loginAt = r.hold.until.Add(-back), r.loginAt.Add(-back)
+	if back > 0 {
+		r.hold.until, r.loginAt = r.hold.until.Add(-back), r.loginAt.Add(-back)
+		r.board.debug("evertoken: the clock was set back", slog.Duration("by", back))
+	}
 	defer r.rest()
 	if !r.begin() {
 		r.end()
@@ -334,7 +338,7 @@ func (r *refresher) fellAsleep() (asleep bool) {
 func (r *refresher) watch() {
 	if !r.watched {
 		r.watched = true
-		runtime.AddCleanup(r, r.gone, r.session.key)
+		runtime.AddCleanup(r, r.pool.sweep, r.session.key)
 	}
 }
 
@@ -407,7 +411,7 @@ func (r *refresher) troubled(what string, err error) {
 	}
 	r.trouble = err
 	if err != nil {
-		r.board.logAt(slog.LevelWarn, what, slog.String("error", err.Error()))
+		r.board.logAt(slog.LevelInfo, what, slog.String("error", err.Error()))
 	}
 }
 
@@ -443,6 +447,7 @@ func (r *refresher) replacedElsewhere(w *wish) bool {
 // await waits until nobody else has the right to send any more, and reads what
 // they have left.
 func (r *refresher) await() error {
+	r.board.debug("evertoken: refused, and another process is at work on the next token")
 	if err := r.acquire(r.session.known.Load(), causeRefused); err != nil {
 		return err
 	}
@@ -472,10 +477,9 @@ func (r *refresher) holding(cause string) error {
 	if !login && (!now.Before(r.hold.until) || r.hold.err == nil && cause != causeDue) {
 		return nil
 	}
-	if r.hold.err == nil {
-		return errHeld
-	}
-	return r.hold.err
+	err := cmp.Or(r.hold.err, errHeld)
+	r.board.debug("evertoken: held back", slog.String("reason", cause), slog.Time("until", latest(r.hold.until, r.loginAt)), slog.String("error", err.Error()))
+	return err
 }
 
 // nextLook is when the loop wakes by itself, and whether that is a check: at the
@@ -566,6 +570,7 @@ func (r *refresher) revoke(ctx context.Context, t Token) error {
 	}
 	err := flight.Within(ctx, r.clock, stepTimeout, func(ctx context.Context) error { return revoker.Revoke(ctx, t) })
 	if err != nil {
+		r.board.debug("evertoken: could not revoke", slog.String("error", err.Error()))
 		return fmt.Errorf("evertoken: revoke: %w", err)
 	}
 	return nil

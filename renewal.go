@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/evertoken/evertoken/internal/attempt"
 	"github.com/evertoken/evertoken/internal/flight"
 	"github.com/evertoken/evertoken/internal/record"
 	"github.com/evertoken/evertoken/storage"
@@ -75,6 +76,7 @@ func (r *refresher) attempt(cause string) error {
 	}
 	switch {
 	case r.overtaken(before, s):
+		r.board.debug("evertoken: another process was quicker", slog.String("reason", cause))
 		return s.err
 	case !s.active() && !r.mayLogin():
 		return s.err
@@ -112,6 +114,7 @@ func (r *refresher) acquire(s *snapshot, cause string) error {
 	if r.held != nil || leaser == nil || s.exists() && s.Tokens.RefreshToken == "" && cause != causeSignIn {
 		return nil
 	}
+	r.board.debug("evertoken: asking for the lease", slog.String("reason", cause))
 	ttl := leaseTTL
 	if r.grace > 0 {
 		ttl = min(ttl, r.grace/3)
@@ -180,6 +183,7 @@ func (r *refresher) announce(s *snapshot, cause string) (*snapshot, error) {
 		until := settledAt(now, s.before().noteSeen, r.noteAge(s, now), r.grace, s.life, cause == causeRefused)
 		if until.After(now) {
 			r.hold = hold{until, errForeignNote, until.Sub(now) <= noteSettles}
+			r.board.debug("evertoken: another process has an attempt open", slog.String("reason", cause), slog.Time("until", until))
 			return nil, errForeignNote
 		}
 	}
@@ -191,6 +195,7 @@ func (r *refresher) announce(s *snapshot, cause string) (*snapshot, error) {
 		return noted, nil
 	case errors.Is(err, errChanged) && r.overtaken(s, k):
 		r.hold = hold{}
+		r.board.debug("evertoken: another process was quicker", slog.String("reason", cause))
 		return nil, k.err
 	case errors.Is(err, errChanged):
 		r.hold = hold{now, err, true}
@@ -228,8 +233,10 @@ func (r *refresher) send(s *snapshot, cause string) error {
 		call = func(ctx context.Context) (Token, error) { return r.login(ctx, r.session.key) }
 	}
 	r.board.lease(leaseHere)
+	r.board.debug("evertoken: sending", slog.String("reason", cause), slog.Int("attempt", s.Note.N))
 	plan := flight.Plan{Clock: r.clock, Right: r.held, Patience: patience, Closing: r.ctx.Done()}
-	t, err := flight.Run(context.WithoutCancel(r.ctx), plan, call)
+	ctx := attempt.With(context.WithoutCancel(r.ctx), attempt.Attempt{Reason: cause, N: s.Note.N})
+	t, err := flight.Run(ctx, plan, call)
 	trip := wall(r.clock).Sub(sent)
 	r.took = trip
 	beside := Token{RefreshToken: t.RefreshToken, Extra: t.Extra}
@@ -285,6 +292,7 @@ func (r *refresher) succeeded(old, n *snapshot) error {
 		kind = Renewed
 		if n.life.expiry.IsZero() && n.sameToken(old) || !n.life.expiry.IsZero() && !n.life.expiry.After(old.life.expiry) {
 			r.hold.until = now.Add(noProgress(now, n.life))
+			r.board.debug("evertoken: the new token lives no longer than the old one", slog.Time("until", r.hold.until))
 		}
 	}
 	r.board.tell(Event{Kind: kind, Reason: n.Cause, Expiry: n.life.expiry, Took: r.took})

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"net"
 	"net/http/httptrace"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/evertoken/evertoken/internal/attempt"
 	"github.com/evertoken/evertoken/internal/record"
 	"github.com/evertoken/evertoken/storage"
 )
@@ -1160,6 +1162,35 @@ func TestFailureOfAnotherSession(t *testing.T) {
 	}
 }
 
+// Nor is it for them to try again what would be, with the old token: the fresh one
+// is left alone.
+func TestFailureThatIsNotTriedAgain(t *testing.T) {
+	for name, begin := range map[string]func(*world){
+		"signed in":  func(w *world) { w.signIn() },
+		"signed out": func(w *world) { _ = w.client.SignOut(w.t.Context()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+				w.signIn()
+				proceed := make(chan struct{})
+				w.issuer.then(func(context.Context, Token) (Token, error) {
+					<-proceed
+					return Token{}, &RefreshError{Outcome: Ambiguous} // to be sent again at once
+				})
+				go func() { _ = w.client.Refresh(t.Context()) }()
+				synctest.Wait()
+				begin(w)
+				close(proceed)
+				w.pass(time.Minute)
+				w.wantCalls(1)
+				if s := w.client.Status(); s.Err != nil || s.Failures != 0 {
+					t.Errorf("status: %+v", s)
+				}
+			})
+		})
+	}
+}
+
 // The pair of a session that somebody else has signed out, not saved yet, is
 // theirs to end: nobody else knows of it. A saved one is not.
 func TestSignOutElsewhere(t *testing.T) {
@@ -1413,6 +1444,25 @@ func TestTokenThatHadEndedOnArrivalOnce(t *testing.T) {
 		}
 		if got := strings.Join(w.issuer.sent, " "); got != "refresh-1 refresh-late" {
 			t.Errorf("sent %s", got)
+		}
+	})
+}
+
+// Whoever wraps the issuer can learn what an exchange is for.
+func TestAttempt(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		var seen []attempt.Attempt
+		w.signIn()
+		lost := func(ctx context.Context, _ Token) (Token, error) {
+			seen = append(seen, attempt.From(ctx))
+			return Token{}, &RefreshError{Outcome: Ambiguous}
+		}
+		w.issuer.then(lost, lost)
+		if err := w.client.Refresh(t.Context()); err == nil {
+			t.Error("renewed")
+		}
+		if want := []attempt.Attempt{{Reason: "asked", N: 1}, {Reason: "asked", N: 2}}; !slices.Equal(seen, want) {
+			t.Errorf("seen %+v, want %+v", seen, want)
 		}
 	})
 }

@@ -1,9 +1,7 @@
 package evertoken
 
 import (
-	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -114,6 +112,8 @@ type board struct {
 	last    *snapshot // the newest that was told of
 	ring    *ring     // the last events; nil: none are kept
 
+	talk *talk // what the log has to tell besides; nil: all is well
+
 	waiting atomic.Int32 // callers that wait for the loop
 }
 
@@ -161,15 +161,19 @@ func (b *board) read() Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	k := b.shown
-	s := Status{
+	return Status{
 		State: b.state, Since: b.began.Add(b.since), Expiry: k.life.expiry, LastRefresh: k.life.issued, Reason: k.Cause,
 		Err: b.err, Failures: int(b.failed), PersistPending: b.unsaved, StoreErr: b.broken,
-		Lease: b.may.String(), Waiting: int(b.waiting.Load()),
+		Lease: b.may.String(), Waiting: int(b.waiting.Load()), NextCheck: b.nextCheck(),
 	}
-	if b.next >= 0 {
-		s.NextCheck = b.began.Add(b.next)
+}
+
+// nextCheck is zero if there is none.
+func (b *board) nextCheck() time.Time {
+	if b.next < 0 {
+		return time.Time{}
 	}
-	return s
+	return b.began.Add(b.next)
 }
 
 // history returns what was told, oldest first.
@@ -185,6 +189,7 @@ func (b *board) history() []Event {
 // enter begins a state, which has no end once the client is closed.
 func (b *board) enter(state State) {
 	if b.state != state && b.state != Closed {
+		b.talking()
 		b.state, b.since = state, wall(b.clock).Sub(b.began)
 	}
 }
@@ -211,8 +216,10 @@ func (b *board) show(k *snapshot, saved bool, failures int32, err error) {
 	if b.state == Closed {
 		return
 	}
+	alive := k.alive(wall(b.clock))
 	b.shown, b.unsaved, b.failed, b.err = k, !saved, failures, err
-	switch alive := k.alive(wall(b.clock)); {
+	b.ails(troubleOf(k, alive, err))
+	switch {
 	case !k.exists(), k.Over && !alive:
 		b.enter(SignedOut)
 	case err != nil || !saved || k.Over || !alive:
@@ -222,13 +229,15 @@ func (b *board) show(k *snapshot, saved bool, failures int32, err error) {
 	}
 }
 
-// plan tells when the loop looks again; zero for never.
+// plan tells when the loop looks again; zero for never. With that all is known that
+// a turn has brought.
 func (b *board) plan(next time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.next = -1; !next.IsZero() && b.state != Closed {
 		b.next = next.Sub(b.began)
 	}
+	b.remark()
 }
 
 // close tells that the client is closed.
@@ -237,6 +246,7 @@ func (b *board) close() {
 	defer b.mu.Unlock()
 	b.enter(Closed)
 	b.next = -1
+	b.remark()
 }
 
 // report tells what has become of the session since the last report: that it
@@ -296,22 +306,6 @@ func (b *board) tellLocked(e Event) {
 	}
 	b.write(e)
 	b.herald.cry(e)
-}
-
-func (b *board) write(e Event) {
-	level := slog.LevelInfo
-	attrs := []slog.Attr{slog.String("reason", e.Reason), slog.Time("expiry", e.Expiry)}
-	if e.Err != nil {
-		level = slog.LevelWarn
-		attrs = append(attrs, slog.String("error", e.Err.Error()), slog.Time("next", e.Next))
-	}
-	b.logAt(level, "evertoken: "+string(e.Kind), attrs...)
-}
-
-func (b *board) logAt(level slog.Level, message string, attrs ...slog.Attr) {
-	if level >= b.level {
-		b.log.LogAttrs(context.Background(), level, message, append(attrs, slog.String("session", b.key))...)
-	}
 }
 
 // cry hands an event to the callback's goroutine, never waiting.

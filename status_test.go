@@ -173,50 +173,6 @@ func TestCallbackThatCalls(t *testing.T) {
 	})
 }
 
-// An event is one line: failures as warnings, the rest as information. Without a
-// logger of one's own only warnings go to the default one.
-func TestLog(t *testing.T) {
-	for name, own := range map[string]bool{"own logger": true, "default": false} {
-		t.Run(name, func(t *testing.T) {
-			var log strings.Builder
-			logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-				if a.Key == slog.TimeKey {
-					return slog.Attr{}
-				}
-				return a
-			}}))
-			if !own {
-				before := slog.Default()
-				defer slog.SetDefault(before)
-				slog.SetDefault(logger)
-			}
-			s := newHookedStore()
-			inWorld(t, time.Hour, func(c *Config) {
-				c.Store, c.Logger = s, nil
-				if own {
-					c.Logger = logger
-				}
-			}, func(t *testing.T, w *world) {
-				w.signIn()
-				w.issuer.then(fails(&RefreshError{Outcome: Unavailable, StatusCode: 503}))
-				_ = w.client.Refresh(t.Context())
-				s.breaks("load")
-				w.pass(time.Minute)
-				s.meet(nil)
-			})
-			want := "level=INFO msg=\"evertoken: session started\" reason=sign-in expiry=2030-01-01T01:00:00.000Z session=default\n"
-			if !own {
-				want = ""
-			}
-			want += "level=WARN msg=\"evertoken: failed\" reason=asked expiry=2030-01-01T01:00:00.000Z error=\"evertoken: issuer: unavailable, status 503\" next=2030-01-01T00:00:01.000Z session=default\n" +
-				"level=WARN msg=\"evertoken: the store failed\" error=\"evertoken: store: load: disk full\" session=default\n"
-			if log.String() != want {
-				t.Errorf("got\n%swant\n%s", log.String(), want)
-			}
-		})
-	}
-}
-
 // Tokens that every check renews are pointed out, once, to those who have not
 // chosen a window.
 func TestWarningOfShortLives(t *testing.T) {
@@ -294,14 +250,16 @@ func TestEventsOfAnOutage(t *testing.T) {
 		w.signIn()
 		w.pass(time.Minute)
 		w.issuer.then(slow(&RefreshError{Outcome: Unavailable}), slow(&RefreshError{Outcome: NotSent}), slow(nil))
-		for range 3 {
+		for n := range 3 {
 			done := w.refreshing()
 			synctest.Wait()
 			if s := w.client.Status(); s.Waiting != 1 || s.Lease != "here" {
 				t.Errorf("during the exchange: %d wait, lease %q", s.Waiting, s.Lease)
 			}
 			w.pass(2 * time.Second)
-			<-done
+			if err := <-done; (err == nil) != (n == 2) {
+				t.Errorf("exchange %d: %v", n, err)
+			}
 			w.pass(3 * time.Second)
 		}
 		if s := w.client.Status(); s.Waiting != 0 || s.Lease != "" {
@@ -340,7 +298,9 @@ func TestTook(t *testing.T) {
 		done := w.refreshing()
 		w.pass(3 * time.Second)
 		w.pass(time.Minute)
-		<-done
+		if err := <-done; err != nil {
+			t.Errorf("Login did not mend it: %v", err)
+		}
 		if e := w.last(SessionEnded); e.Took != 3*time.Second {
 			t.Errorf("the verdict took %v", e.Took)
 		}

@@ -7,12 +7,14 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/evertoken/evertoken"
 	"github.com/evertoken/evertoken/evertest"
 	"github.com/evertoken/evertoken/issuer/lightnap"
+	"github.com/evertoken/evertoken/storage"
 )
 
 // exampleT stands for the *testing.T of a test, which an example has not got.
@@ -35,15 +37,16 @@ func (t *exampleT) end() {
 	}
 }
 
-// newClient is a client of the server, without its log.
-func newClient(t *exampleT, srv *evertest.Server) *evertoken.Client {
+// quiet is the configuration of a client without its log.
+func quiet(srv *evertest.Server) evertoken.Config {
 	cfg := srv.Config()
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	client, err := evertoken.New(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
+	return cfg
+}
+
+// newClient is a client that has signed in.
+func newClient(t *exampleT, srv *evertest.Server) *evertoken.Client {
+	client := srv.NewClient(quiet(srv))
 	if _, err := client.Token(t.Context()); err != nil { // signs in
 		t.Fatal(err)
 	}
@@ -142,22 +145,129 @@ func ExampleServer_Fail() {
 	// half of the reply lost: ambiguous
 }
 
-// A fault of one's own: an issuer that asks for patience.
+// Step by step: the second refresh meets a closed connection, which is repeated at
+// once, and the one after that a proxy. The rest goes well.
+func ExampleServer_Script() {
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	srv := evertest.NewServer(t, evertest.Options{Rotate: true})
+	client := newClient(t, srv)
+	srv.Script(nil, evertest.DropBefore(), nil, evertest.Status(http.StatusForbidden))
+	for range 3 {
+		err := client.Refresh(t.Context())
+		var failed *evertoken.RefreshError
+		if errors.As(err, &failed) {
+			fmt.Println(failed.Outcome, failed.StatusCode)
+		}
+	}
+	fmt.Printf("%+v\n", srv.Counts())
+	// Output:
+	// unavailable 403
+	// {Refreshes:2 SpentTwice:0 ExpiredSent:0}
+}
+
+// An issuer that asks for patience gets it.
+func ExampleBusy() {
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	srv := evertest.NewServer(t)
+	client := newClient(t, srv)
+	srv.Script(evertest.Busy(7 * time.Second))
+	var failed *evertoken.RefreshError
+	if errors.As(client.Refresh(t.Context()), &failed) {
+		fmt.Println(failed.Outcome, failed.RetryAfter)
+	}
+	// Output: unavailable 7s
+}
+
+// Off the network: the token that is there goes on being served, although its API
+// is gone as well.
+func ExampleServer_Outage() {
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	srv := evertest.NewServer(t)
+	client := newClient(t, srv)
+	srv.Outage(time.Hour)
+	var failed *evertoken.RefreshError
+	if errors.As(client.Refresh(t.Context()), &failed) {
+		fmt.Println(failed.Outcome)
+	}
+	if _, err := client.Token(t.Context()); err == nil {
+		fmt.Println("signed in")
+	}
+	_, err := client.HTTP().Get(srv.URL)
+	fmt.Println(errors.Is(err, syscall.ECONNREFUSED))
+	srv.Outage(0)
+	fmt.Println(visit(t, client.HTTP(), srv.URL+"/api/users/me/profile"))
+	// Output:
+	// not sent
+	// signed in
+	// true
+	// 200 OK
+}
+
+// Two clients on one store are what two processes are to each other. One signs in,
+// and the other finds its session; they renew it once, whoever begins.
+func Example_twoClients() {
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	srv := evertest.NewServer(t, evertest.Options{Rotate: true})
+	cfg := quiet(srv)
+	cfg.Store = storage.NewMemory()
+	one, two := srv.NewClient(cfg), srv.NewClient(cfg)
+	a, err := one.Token(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := two.Token(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("one session:", a.RefreshToken == b.RefreshToken)
+	srv.ExpireAccessTokens()
+	fmt.Println(visit(t, one.HTTP(), srv.URL+"/api/users/me/profile"))
+	fmt.Println(visit(t, two.HTTP(), srv.URL+"/api/users/me/profile"))
+	fmt.Printf("%+v\n", srv.Counts())
+	// Output:
+	// one session: true
+	// 200 OK
+	// 200 OK
+	// {Refreshes:1 SpentTwice:0 ExpiredSent:0}
+}
+
+// A client for the time of the test, with what it tells.
+func ExampleServer_NewClient() {
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	srv := evertest.NewServer(t)
+	events := make(chan evertoken.Event, 10)
+	cfg := quiet(srv)
+	cfg.OnEvent = func(e evertoken.Event) { events <- e }
+	client := srv.NewClient(cfg)
+	if err := client.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	e := <-events
+	fmt.Println(e.Kind, e.Reason)
+	// Output: session started sign-in
+}
+
+// A fault of one's own: an issuer that has lost its key.
 func ExampleFault() {
 	t := &exampleT{} // in a test: its *testing.T
 	defer t.end()
 	srv := evertest.NewServer(t)
 	client := newClient(t, srv)
 	srv.Fail(1, func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
-		w.Header().Set("Retry-After", "7")
-		w.WriteHeader(http.StatusTooManyRequests)
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprint(w, `{"result":null,"type":"UnexpectedError","errorMessages":["no key"]}`)
 	})
 	err := client.Refresh(t.Context())
 	var failed *evertoken.RefreshError
 	if errors.As(err, &failed) {
-		fmt.Println(failed.Outcome, failed.RetryAfter)
+		fmt.Println(failed.Outcome)
 	}
-	// Output: unavailable 7s
+	// Output: unavailable
 }
 
 // An API of one's own behind the issuer.
@@ -197,12 +307,7 @@ func ExampleNewServer() {
 	t := &exampleT{} // in a test: its *testing.T
 	defer t.end()
 	srv := evertest.NewServer(t)
-	cfg := srv.Config()
-	client, err := evertoken.New(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
+	client := srv.NewClient(srv.Config())
 	resp, err := client.HTTP().Get(srv.URL + "/api/users/me/profile")
 	if err != nil {
 		t.Fatal(err)

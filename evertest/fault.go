@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strconv"
 	"time"
 )
 
@@ -12,16 +14,17 @@ import (
 // issuer; a Fault of one's own may let it answer, or not.
 type Fault func(w http.ResponseWriter, r *http.Request, next http.Handler)
 
-// Fail lets f happen to each of the next n refreshes: requests for an access
-// token by cookie, or at the OAuth token endpoint. Faults that were asked for
-// earlier come first.
-func (s *Server) Fail(n int, f Fault) {
+// Script says what becomes of the next refreshes, one after the other: requests for
+// an access token by cookie, or at the OAuth token endpoint. A nil fault is a plain
+// answer. What was asked for earlier comes first.
+func (s *Server) Script(faults ...Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for range n {
-		s.faults = append(s.faults, f)
-	}
+	s.faults = append(s.faults, faults...)
 }
+
+// Fail lets f happen to each of the next n refreshes: see [Server.Script].
+func (s *Server) Fail(n int, f Fault) { s.Script(slices.Repeat([]Fault{f}, n)...) }
 
 func (s *Server) faulty(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -42,6 +45,23 @@ func (s *Server) nextFault() Fault {
 	f := s.faults[0]
 	s.faults = s.faults[1:]
 	return f
+}
+
+// Stall says nothing at all until the client hangs up. The issuer sees nothing.
+func Stall() Fault {
+	return func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// Busy answers 429 and asks the client to come back after d, in whole seconds. The
+// issuer sees nothing.
+func Busy(d time.Duration) Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		w.Header().Set("Retry-After", strconv.Itoa(int(d.Seconds())))
+		w.WriteHeader(http.StatusTooManyRequests)
+	}
 }
 
 // Status answers with an HTTP status and a page of HTML, as a proxy does. The

@@ -1,21 +1,3 @@
-// Package evertest serves tests of programs that stay signed in: a real issuer
-// and a protected API, in process, with levers for what goes wrong in the field.
-//
-//	func TestMyClient(t *testing.T) {
-//		srv := evertest.NewServer(t)
-//		client, err := evertoken.New(t.Context(), srv.Config())
-//		if err != nil {
-//			t.Fatal(err)
-//		}
-//		defer client.Close()
-//		srv.ExpireAccessTokens() // the next request is refused, renewed and sent again
-//		resp, err := client.HTTP().Get(srv.URL + "/api/users/me/profile")
-//		...
-//	}
-//
-// Everything runs over net.Pipe behind a real http.Transport, so that it works
-// inside a testing/synctest bubble, where a day of renewals passes in a moment;
-// [Server.Listen] adds a loopback port.
 package evertest
 
 import (
@@ -75,8 +57,11 @@ type Server struct {
 	pipes    *pipeListener
 	base     *http.Transport
 
+	now func() time.Time
+
 	mu     sync.Mutex
 	faults []Fault
+	back   time.Time // when the last outage ends
 }
 
 // NewServer starts a server that stops when t ends. At most one Options counts.
@@ -99,8 +84,11 @@ func NewServer(t testing.TB, options ...Options) *Server {
 	if err != nil {
 		t.Fatalf("evertest: %v", err)
 	}
-	s := &Server{URL: "http://localhost", t: t, identity: id, pipes: newPipeListener()}
-	s.base = &http.Transport{DialContext: s.pipes.dial}
+	s := &Server{URL: "http://localhost", t: t, identity: id, pipes: newPipeListener(), now: o.Now}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	s.base = &http.Transport{DialContext: s.dial}
 	s.http = &http.Server{Handler: s.handler(o.Handler), ReadHeaderTimeout: time.Minute}
 	s.serve(s.pipes)
 	t.Cleanup(func() {
@@ -134,7 +122,7 @@ func (s *Server) handler(api http.Handler) http.Handler {
 	}
 	mux.Handle("/api/Identity/access-token", s.faulty(s.identity))
 	mux.Handle("/oauth/token", s.faulty(s.identity))
-	return mux
+	return s.reachable(mux)
 }
 
 // Listen serves on a free loopback port as well, and returns its URL: for what
@@ -169,6 +157,23 @@ func (s *Server) Config() evertoken.Config {
 			return issuer.Login(ctx, lightnap.Credentials{Login: Login, Password: Password, RememberMe: true})
 		},
 	}
+}
+
+// NewClient is evertoken.New for tests: an error ends the test, and the end of the
+// test closes the client, unless the test has. As in production, clients whose
+// Config.Store is the same share one session.
+func (s *Server) NewClient(cfg evertoken.Config) *evertoken.Client {
+	s.t.Helper()
+	client, err := evertoken.New(s.t.Context(), cfg)
+	if err != nil {
+		s.t.Fatalf("evertest: %v", err)
+	}
+	s.t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			s.t.Errorf("evertest: %v", err)
+		}
+	})
+	return client
 }
 
 // ExpireAccessTokens makes the server refuse all access tokens issued so far

@@ -259,17 +259,74 @@ func TestListen(t *testing.T) {
 	}
 }
 
+// What the examples show of virtual time has to pass.
+func TestExampleOfADay(t *testing.T) { testADay(t) }
+
+// Off the network means for everybody: whoever dials, whoever has a connection since
+// before, and at the port. It ends by the server's clock.
+func TestOutage(t *testing.T) {
+	inWorld(t, evertest.Options{Lifetime: 10 * time.Minute, Rotate: true}, func(t *testing.T, w *world) {
+		w.wantSignedIn() // over a connection that is kept
+		w.Outage(4 * time.Minute)
+		for range 4 {
+			resp, err := w.client.HTTP().Get(w.URL + "/api/users/me/profile")
+			if err == nil {
+				_ = resp.Body.Close()
+				t.Fatalf("answered %d", resp.StatusCode)
+			}
+			w.pass(time.Minute-time.Second, time.Second)
+		}
+		w.pass(4*time.Second, time.Second)
+		w.wantSignedIn()
+		if n := w.Counts().Refreshes; n != 0 {
+			t.Errorf("%d refreshes reached the issuer", n)
+		}
+	})
+}
+
+func TestOutageAtThePort(t *testing.T) {
+	srv := evertest.NewServer(t)
+	url := srv.Listen()
+	for _, out := range []bool{false, true, false} {
+		srv.Outage(0)
+		if out {
+			srv.Outage(time.Hour)
+		}
+		resp, err := http.Get(url + "/api/users/me/profile")
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		if (err != nil) != out {
+			t.Errorf("out %t: %v", out, err)
+		}
+	}
+}
+
+// Silence costs an attempt its whole time, and no session: the refresh is repeated
+// before the token ends.
+func TestStall(t *testing.T) {
+	inWorld(t, evertest.Options{Lifetime: 10 * time.Minute, Rotate: true}, func(t *testing.T, w *world) {
+		w.wantSignedIn()
+		w.Script(evertest.Stall())
+		w.pass(9*time.Minute, time.Second)
+		if n := w.Counts().Refreshes; n != 0 {
+			t.Errorf("%d refreshes after silence", n)
+		}
+		w.pass(time.Minute, time.Second)
+		w.wantSignedIn()
+		if n := w.Counts().Refreshes; n != 1 {
+			t.Errorf("%d refreshes at the end of the token", n)
+		}
+	})
+}
+
 // Whoever tests with synctest needs no clock of their own: in a bubble, time
 // itself is virtual, for the client, the server and what is between them.
 func TestInABubbleOnItsOwnTime(t *testing.T) {
 	begin := time.Now()
 	synctest.Test(t, func(t *testing.T) {
 		srv := evertest.NewServer(t, evertest.Options{Lifetime: 10 * time.Minute, Rotate: true})
-		client, err := evertoken.New(t.Context(), srv.Config())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer client.Close()
+		client := srv.NewClient(srv.Config())
 		srv.Fail(1, evertest.Delay(20*time.Second))
 		for range 24 * 60 {
 			if resp, err := client.HTTP().Get(srv.URL + "/api/users/me/profile"); err != nil || resp.StatusCode != http.StatusOK {

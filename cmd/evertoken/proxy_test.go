@@ -21,7 +21,11 @@ import (
 func (m *machine) proxy(args ...string) (*talk, string) {
 	m.t.Helper()
 	k := m.start(fromBoth, append([]string{"proxy"}, args...)...)
-	return k, k.expect("http://127.0.0.1:")
+	for {
+		if line := k.expect("http://127.0.0.1:"); strings.HasPrefix(line, "http:") { // and no log line that names the session
+			return k, line
+		}
+	}
 }
 
 // ask sends a request as it stands to host, and returns the answer.

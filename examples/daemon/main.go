@@ -4,7 +4,9 @@
 // the command line, where every user of the machine could read it; it is not
 // needed while the folder holds a session.
 //
-//	EVERTOKEN_PASSWORD=... go run ./examples/daemon -server http://127.0.0.1:8080 -login NAME
+//	EVERTOKEN_PASSWORD=... go run ./examples/daemon -server http://127.0.0.1:8080 -login NAME -status :8081
+//
+// and look at http://127.0.0.1:8081.
 package main
 
 import (
@@ -40,8 +42,8 @@ func main() {
 
 // options are the command line.
 type options struct {
-	server, login, dir string
-	every, check       time.Duration
+	server, login, dir, status string
+	every, check               time.Duration
 }
 
 func parse(args []string) (options, error) {
@@ -53,6 +55,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.dir, "dir", filepath.Join(os.TempDir(), "evertoken-daemon"), "`folder` that keeps the session")
 	flags.DurationVar(&o.every, "every", 5*time.Second, "how often there is work to do")
 	flags.DurationVar(&o.check, "check", 10*time.Second, "how often to look after the token, and to knock at a server that is down")
+	flags.StringVar(&o.status, "status", "", "`address` of the status page, such as :8081; a port alone is for this machine only")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			flags.SetOutput(os.Stderr)
@@ -83,6 +86,14 @@ func run(ctx context.Context, args []string, password string, log *slog.Logger) 
 	defer func() { err = errors.Join(err, client.Close()) }()
 	if password == "" && client.Status().State == evertoken.SignedOut {
 		return errors.New("nobody is signed in, and EVERTOKEN_PASSWORD is not set")
+	}
+	if o.status != "" {
+		page, err := servePage(o.status, client)
+		if err != nil {
+			return err
+		}
+		defer page.stop()
+		log.Info("status page", "url", page.url)
 	}
 	work(ctx, o, client, log)
 	log.Info("stopping")

@@ -10,6 +10,8 @@
 //	go run ./examples/server -lifetime 8s
 //	go run ./examples/quickstart -server http://127.0.0.1:8080
 //
+// With -status :8081 it can be watched at http://127.0.0.1:8081.
+//
 // Its exit status is 0 only if no request failed, no expired token was sent, and
 // at least two refreshes happened.
 package main
@@ -44,9 +46,9 @@ func main() {
 
 // options are the command line.
 type options struct {
-	server, login, password string
-	duration, lifetime      time.Duration
-	json                    bool
+	server, login, password, status string
+	duration, lifetime              time.Duration
+	json                            bool
 }
 
 // shortest is the least that a token must live to be renewed in time for certain:
@@ -62,6 +64,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.password, "password", "Passw0rd!demo", "with which password")
 	flags.DurationVar(&o.duration, "duration", 25*time.Second, "how long to send traffic")
 	flags.DurationVar(&o.lifetime, "lifetime", 8*time.Second, "of access tokens, from 4s and in whole seconds; of the server in this process")
+	flags.StringVar(&o.status, "status", "", "`address` of the status page, such as :8081; a port alone is for this machine only")
 	flags.BoolVar(&o.json, "json", false, "print the summary as one JSON object on the last line")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -101,6 +104,14 @@ func run(ctx context.Context, args []string, screen *screen, stderr io.Writer) (
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
+	if o.status != "" {
+		page, err := servePage(o.status, client)
+		if err != nil {
+			return err
+		}
+		defer page.stop()
+		screen.printf("status page at %s\n", page.url)
+	}
 	screen.title(o, client.Status())
 	traffic(ctx, o, client, w, screen)
 	sum := w.summary()

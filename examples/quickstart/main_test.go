@@ -276,3 +276,42 @@ func TestInterrupt(t *testing.T) {
 		t.Errorf("run = %v, summary shown: %t", err, summed)
 	}
 }
+
+// TestStatusPage is a run with the page, which is gone when the run is over.
+func TestStatusPage(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	in, out := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		done <- run(ctx, []string{"-status", ":0", "-duration", "1m"}, &screen{out: out}, io.Discard)
+		_ = out.Close()
+	}()
+	lines := bufio.NewScanner(in)
+	url := ""
+	for url == "" && lines.Scan() {
+		_, url, _ = strings.Cut(lines.Text(), "status page at ")
+	}
+	go func() { _, _ = io.Copy(io.Discard, in) }()
+	if !strings.HasPrefix(url, "http://127.0.0.1:") {
+		t.Fatalf("the page is at %q", url)
+	}
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if err != nil || !strings.Contains(string(text), "Session started") {
+		t.Errorf("%v: %s", err, text)
+	}
+	cancel()
+	if err := <-done; err == nil { // too short for two refreshes
+		t.Error("the run passed")
+	}
+	if resp, err := http.Get(url); err == nil {
+		_ = resp.Body.Close()
+		t.Error("the page is still there")
+	}
+}

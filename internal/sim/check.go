@@ -26,14 +26,15 @@ type checker struct {
 	violations []string
 	families   []*family
 	tokens     map[string]*token
-	accesses   map[string]access
+	accesses   map[string]*access
 	open       map[*attempt]struct{}
 	sends      map[string][]time.Time // by process, those of the last hour
 	trouble    time.Time              // when the last fault is over
 	session    string                 // the sid of what is stored; empty: nothing, or it is over
+	since      time.Time              // when that became so
+	kept       *access                // of what is stored; nil: nothing
 	rolled     time.Time              // when the store was rolled back last
-	clocks     time.Time              // when a clock was set last
-	keys       time.Time              // when the issuer refused all access tokens last
+	refusing   time.Time              // since when the issuer refuses access tokens that seem good
 
 	renewals     int
 	requests     int
@@ -49,7 +50,7 @@ func newChecker(w *world) *checker {
 		w: w, found: make(chan struct{}),
 		secret:   regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-|eyJ`), // as the issuer's tokens look
 		tokens:   make(map[string]*token),
-		accesses: make(map[string]access),
+		accesses: make(map[string]*access),
 		open:     make(map[*attempt]struct{}),
 		sends:    make(map[string][]time.Time),
 		lost:     make(tally), ends: make(tally),
@@ -104,9 +105,9 @@ func (c *checker) begun(t evertoken.Token) {
 }
 
 // access is for a new access token. Those of one second may have the same bytes.
-func (c *checker) access(jwt string, refresh *token, now time.Time) access {
+func (c *checker) access(jwt string, refresh *token, now time.Time) *access {
 	_, again := c.accesses[jwt]
-	return access{refresh, now.Add(c.w.lifetime), again}
+	return &access{refresh: refresh, ends: now.Add(c.w.lifetime), shared: again}
 }
 
 // sent is told of each request that has reached the issuer's side of the wire.
@@ -114,7 +115,7 @@ func (c *checker) sent(l *link, secret string, renewal bool) *attempt {
 	holder := c.w.store.holder()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	a := &attempt{link: l, p: l.p, token: c.tokens[secret], renewal: renewal, at: time.Now()}
+	a := &attempt{link: l, p: l.p, token: c.tokens[secret], renewal: renewal, at: time.Now(), asleep: l.p.asleep()}
 	l.attempt = a
 	if l.hungUp { // while the request was on its way
 		a.ended, a.gaveUp, a.unproven = a.at, true, true
@@ -209,7 +210,7 @@ func (c *checker) checkSilence(a *attempt) {
 		if b.unproven {
 			unproven++
 		}
-		if (b.unproven || b.killed) && b.p != a.p && b.noted.Before(a.noted) && !a.link.slept && c.w.grace == 0 && c.w.rates[keyChange] == 0 {
+		if (b.unproven || b.killed) && (b.gaveUp || !b.settled) && b.p != a.p && b.noted.Before(a.noted) && !a.link.slept && c.w.grace == 0 && c.w.rates[keyChange] == 0 {
 			c.violateLocked("%s sends %v, although %s has left an attempt open and the access token lives for another %v", a.p.slot, t, b.p.name, left)
 		}
 	}
@@ -234,7 +235,7 @@ func (c *checker) checkRate(a *attempt) {
 // checkEarly: nothing is renewed before its time, unless somebody asked for it.
 func (c *checker) checkEarly(a *attempt) {
 	t, w := a.token, c.w
-	if w.skewed() || w.rates[keyChange]+w.rates[asked]+w.rates[revocation] > 0 || w.calm.Load() || !t.whole || !w.rotate || t.family.ended != "" || t.family.lost {
+	if w.skewed() || w.rates[keyChange]+w.rates[asked]+w.rates[revocation] > 0 || w.calm.Load() || !t.whole || !w.rotate || t.family.isOver() {
 		return
 	}
 	window := w.window
@@ -287,12 +288,16 @@ func (c *checker) processed(a *attempt, refresh, jwt string) {
 			t.born, t.trip = a.noted, now.Sub(a.noted)
 		}
 		c.accesses[jwt] = c.access(jwt, a.got, now)
+		c.accesses[jwt].hidden = a.unannounced
 		c.w.trace.add("issuer", "gives %v to %s", a.got, a.p.slot)
 	}
 }
 
+// isOver says that the issuer does not honour it any more.
+func (f *family) isOver() bool { return f.ended != "" || f.lost }
+
 func (f *family) end(why string) {
-	if f.ended == "" && !f.lost {
+	if !f.isOver() {
 		f.ended = why
 	}
 }
@@ -405,6 +410,7 @@ func (c *checker) delivered(a *attempt) {
 		return
 	}
 	a.arrived = time.Now()
+	c.checkBeat(a)
 	a.token.family.told = a.token.family.told || a.refused
 }
 
@@ -419,8 +425,9 @@ func (c *checker) hungUp(l *link) {
 	}
 	a.gaveUp, a.unproven = true, true
 	c.w.trace.add(a.p.slot, "gives up on %v", a.token)
+	c.checkBeat(a)
 	const longest, moment = 3*time.Minute + 10*time.Second, 4500 * time.Millisecond
-	if a.renewal && a.p.justWoke(moment, a.at.Add(longest)) && !a.link.slept {
+	if a.renewal && a.p.justWoke(moment, a.at.Add(longest+a.p.asleep()-a.asleep)) && !a.link.slept {
 		c.violateLocked("%s gives up on %v as soon as it wakes, without looking what has come", a.p.slot, a.token)
 	}
 	if a.p.stoodStill(a.noted) {
@@ -429,6 +436,25 @@ func (c *checker) hungUp(l *link) {
 	if waited, want := time.Since(a.noted), c.patience(a); a.renewal && waited < want {
 		c.violateLocked("%s gives up on %v after %v; it has to wait for %v", a.p.slot, a.token, waited, want)
 	}
+}
+
+// checkBeat: who waits for an answer asks for its lease again, three times in the
+// time that it lasts, each of which may take as long as the pause before.
+func (c *checker) checkBeat(a *attempt) {
+	p := a.p
+	if c.w.kind != leases || !a.renewal || p.stoodStill(a.at) {
+		return
+	}
+	if silent := min(time.Since(p.beat), time.Since(a.at)); silent > 2*p.ttl/3+time.Second {
+		c.violateLocked("%s has waited for an answer and not asked for its lease for %v", p.slot, silent)
+	}
+}
+
+// extends is told that a process asks for its lease again.
+func (c *checker) extends(l *lease) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l.p.beat, l.p.ttl = time.Now(), l.ttl
 }
 
 // patience is how long an attempt must be waited for: until 30 s before the
@@ -453,25 +479,44 @@ func (c *checker) died(p *process) {
 	}
 }
 
-// leased is told until when a process has the lease now, and looked that it has
-// read the record: both under the store's lock.
-func (c *checker) leased(p *process, until time.Time) {
+// leased is told from when until when a process has the lease now, and looked that
+// it has read the record: both under the store's lock.
+func (c *checker) leased(p *process, l *lease) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p.mayUntil = until
+	p.maySince, p.mayUntil = l.since, l.until
 }
 
-func (c *checker) looked(p *process) {
+func (c *checker) looked(p *process, found bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	p.met = p.met || found
+	p.missing = p.met && !found
 	p.seen, p.seenAt = c.session, time.Now()
+	c.checkInTime(p)
+}
+
+// checkInTime: where nothing has been wrong for long, whoever looks finds a token
+// that lives: it is renewed before its end, whether anybody asks for it or not.
+func (c *checker) checkInTime(p *process) {
+	now := time.Now()
+	if c.w.skewed() || c.session == "" || c.kept == nil || c.kept.refresh.family.isOver() || now.Sub(c.trouble) <= c.aftermath() {
+		return
+	}
+	if late := now.Sub(c.kept.ends); late > 0 {
+		c.violateLocked("%s finds %v, whose access token ended %v ago, although nothing was wrong for long", p.slot, c.kept.refresh, late)
+	}
 }
 
 // stored notes what the store holds.
 func (c *checker) stored(r stored) {
-	c.session = r.SID
+	sid := r.SID
+	c.kept = c.accesses[r.Tokens.Access]
 	if r.Over {
-		c.session = ""
+		sid = ""
+	}
+	if sid != c.session {
+		c.session, c.since = sid, time.Now()
 	}
 }
 
@@ -481,32 +526,49 @@ func (c *checker) saved(p *process, before, after []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stored(r)
-	p.seen, p.seenAt = c.session, time.Now()
+	p.seen, p.seenAt, p.met, p.missing = c.session, time.Now(), true, false
 	if r.before(old) {
 		c.violateLocked("%s replaces gen %d att %d by the older gen %d att %d", p.slot, old.Gen, old.Att, r.Gen, r.Att)
-	}
-	if old.SID != "" && old.SID != r.SID && !old.Over && !p.signsIn {
-		c.violateLocked("%s replaces somebody else's session", p.slot)
 	}
 	t := c.tokens[r.Tokens.Refresh]
 	if t == nil {
 		c.violateLocked("%s stores a refresh token that the issuer never gave", p.slot)
 		return
 	}
+	c.checkPlace(p, t, old, r)
 	if t.saved.IsZero() {
 		t.saved = time.Now()
 		t.trip = t.saved.Sub(t.born)
 	}
-	t.whole = t.whole || !t.unsure && c.accesses[r.Tokens.Access].refresh == t
+	if a := c.accesses[r.Tokens.Access]; a != nil {
+		a.save(old.Note.Owner != p.owner)
+		t.whole = t.whole || !t.unsure && a.refresh == t
+	}
 	note := ""
 	if r.Note.Owner != "" {
-		p.note, p.notedAt = r.Note.Digest, time.Now()
+		p.note, p.notedAt, p.owner = r.Note.Digest, time.Now(), r.Note.Owner
 		note = " with a note"
+	}
+	if r.Note.Owner == "" && old.Note.Owner == p.owner {
+		t.settle(p)
 	}
 	if r.Over && !old.Over && !t.family.told {
 		c.violateLocked("%s takes session %d for over; the issuer never said so", p.slot, t.family.n)
 	}
 	c.w.trace.add(p.slot, "stores %v, gen %d att %d%s%s", t, r.Gen, r.Att, note, map[bool]string{true: ", over"}[r.Over])
+}
+
+// checkPlace: a session takes another one's place, or none, when somebody has
+// signed in; else it was signed out, and does not come back.
+func (c *checker) checkPlace(p *process, t *token, old, r stored) {
+	begins := p.signsIn && t.n == 1
+	switch {
+	case begins, old.SID == r.SID, old.Over:
+	case old.SID != "":
+		c.violateLocked("%s replaces somebody else's session", p.slot)
+	case c.w.kind == leases:
+		c.violateLocked("%s brings %v back, which was signed out", p.slot, t)
+	}
 }
 
 // deleted is told of each record that is deleted, under the store's lock.
@@ -587,8 +649,8 @@ func (c *checker) used(p *process, u *url.URL, jwt string) {
 	for _, o := range c.w.skews {
 		tolerance = max(tolerance, 2*o.Abs())
 	}
-	if a.refresh.trip > c.w.interval {
-		return // who adopts a token that was stored late cannot know how old it is
+	if a.hidden || c.rolled.After(a.saved) {
+		return // who adopts it cannot know how old it is
 	}
 	if late := now.Sub(a.ends) - tolerance; late > 0 && c.w.rates[hostClock]+c.w.rates[issuerClock] == 0 {
 		c.violateLocked("%s uses an access token %v after its end", p.slot, late)
@@ -620,13 +682,17 @@ func (c *checker) disturbed(until time.Time) {
 func (c *checker) aftermath() time.Duration { return 10*time.Minute + c.w.window + 2*c.w.interval }
 
 // healthy says that there is a session, in the store and at the issuer, and counts.
-func (c *checker) healthy() bool {
+// One whose token a 401 has brought is left alone, by design, if that is refused too.
+func (c *checker) healthy(status int) bool {
 	data, _ := c.w.store.record()
 	r := c.read(data)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.tokens[r.Tokens.Refresh]
-	if c.session == "" || t == nil || t.family.ended != "" || t.family.lost {
+	if c.session == "" || t == nil || t.family.isOver() {
+		return false
+	}
+	if status == http.StatusUnauthorized && r.Cause == "401" && c.refusing.After(t.born) {
 		return false
 	}
 	c.calmRequests++
@@ -658,10 +724,14 @@ func (c *checker) served(p *process, since time.Time, status int, err error) {
 	if !c.quiet(now) || p.isDead() || p.closed.Load() {
 		return
 	}
-	if !c.healthy() {
+	if !c.healthy(status) {
 		return
 	}
-	if waited := now.Sub(since); err != nil || status != http.StatusOK || waited > time.Second {
+	most := 50 * time.Millisecond // two answers of the API
+	if c.w.skewed() || c.w.rates[keyChange] > 0 {
+		most = time.Second // a token may be refused that should be good, and replaced
+	}
+	if waited := now.Sub(since); err != nil || status != http.StatusOK || waited > most {
 		c.violate("%s: a request is answered %d, %v after %v, although nothing was wrong for long", p.slot, status, err, waited)
 	}
 }
@@ -694,7 +764,7 @@ func (c *checker) told(p *process, e evertoken.Event, text string) {
 func (c *checker) signingIn(p *process) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p.signsIn, p.leftOut = true, false
+	p.signsIn, p.leftOut, p.missing = true, false, false
 }
 
 func (c *checker) signingOut(p *process) {
@@ -708,12 +778,15 @@ func (c *checker) loggingIn(p *process) {
 	defer c.mu.Unlock()
 	c.w.trace.add(p.slot, "logs in")
 	p.signsIn = true
-	if p.leftOut {
+	if p.leftOut || p.missing {
 		c.violateLocked("%s logs in behind the back of whoever signed out", p.slot)
+	}
+	if c.w.kind != plain && c.session != "" && c.since.Before(p.maySince) && !p.stoodStill(p.maySince) {
+		c.violateLocked("%s logs in, although there is a session since before it had the right to", p.slot)
 	}
 }
 
-// revoked, keyChanged and clockSet are told what was done to everybody.
+// revoked is told that the issuer has ended all sessions.
 func (c *checker) revoked() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -722,16 +795,12 @@ func (c *checker) revoked() {
 	}
 }
 
-func (c *checker) keyChanged() {
+// refusesEarly is told of access tokens that the issuer will refuse although they
+// seem good: it has other keys, or its clock was set.
+func (c *checker) refusesEarly() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.keys = time.Now()
-}
-
-func (c *checker) clockSet() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.clocks = time.Now()
+	c.refusing = time.Now()
 }
 
 func (c *checker) signedOut(err error) bool { return errors.Is(err, evertoken.ErrSignedOut) }
@@ -768,10 +837,11 @@ func (c *checker) converged(when string) {
 func (c *checker) current(t evertoken.Token, r stored) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	a, b := c.accesses[t.AccessToken].refresh, c.accesses[r.Tokens.Access].refresh
-	if a == nil || b == nil || a.family != b.family {
+	used, kept := c.accesses[t.AccessToken], c.accesses[r.Tokens.Access]
+	if used == nil || kept == nil || used.refresh.family != kept.refresh.family {
 		return false
 	}
+	a, b := used.refresh, kept.refresh
 	for ; a != b && a != nil; a = a.next {
 		if a.next == nil || a.next.saved.IsZero() || time.Since(a.next.saved) > c.w.interval+5*time.Second {
 			return false

@@ -23,7 +23,10 @@
 //     with one; no log line, event or error holds a secret.
 //   - Nobody hammers the issuer, nor renews before it is due; however many
 //     processes share a session, it is renewed as if there were one.
-//   - Where nothing has been wrong for long, requests do not wait.
+//   - Who waits for an answer keeps asking for its lease, and who signs in unattended
+//     has looked before, under one.
+//   - Where nothing has been wrong for long, requests do not wait, and tokens are
+//     replaced before they end.
 //   - Nothing runs after Close.
 //   - When the faults end, all processes come to one token and are served.
 //

@@ -42,6 +42,14 @@ func (t *token) successorSaved() time.Time {
 	return time.Time{}
 }
 
+// settle notes that a process has closed its note: it knows that what it has sent
+// so far was not processed, or that the connection was closed.
+func (t *token) settle(p *process) {
+	for _, a := range t.sends {
+		a.settled = a.settled || a.p == p
+	}
+}
+
 // An attempt is one request with a refresh token on the wire.
 type attempt struct {
 	link        *link
@@ -51,21 +59,31 @@ type attempt struct {
 	noted       time.Time // when its note was stored, or the dialling began
 	unannounced bool      // there was no note
 	at          time.Time
-	ended       time.Time // when the client was done with it: answered, cut off, given up or killed
-	gaveUp      bool      // the client hung up by itself
-	killed      bool      // the client died first
-	granted     time.Time // when the issuer processed it with success
+	asleep      time.Duration // what its host's monotonic clock had lost by then
+	ended       time.Time     // when the client was done with it: answered, cut off, given up or killed
+	gaveUp      bool          // the client hung up by itself
+	killed      bool          // the client died first
+	granted     time.Time     // when the issuer processed it with success
 	refused     bool
 	arrived     time.Time // when the client had read the answer
 	got         *token
 	unproven    bool // it ended without an answer that explains it
+	settled     bool // its process has closed a note since
 }
 
 // An access is what is known of one access token.
 type access struct {
 	refresh *token
 	ends    time.Time
-	shared  bool // another refresh token brought the same
+	shared  bool      // another refresh token brought the same
+	saved   time.Time // when it was stored first; zero: never
+	hidden  bool      // at that time no note of its exchange stood in the record
+}
+
+func (a *access) save(hidden bool) {
+	if a.saved.IsZero() {
+		a.saved, a.hidden = time.Now(), a.hidden || hidden
+	}
 }
 
 // stored is what the checker reads of a record. The names are those of the
@@ -75,6 +93,7 @@ type stored struct {
 	Gen    uint64
 	Att    uint64
 	Over   bool
+	Cause  string
 	Tokens struct {
 		Access  string
 		Refresh string

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"maps"
 	"sync"
 	"time"
 	"unsafe"
@@ -19,11 +20,12 @@ type host struct {
 	real clock.Clock   // the bubble's
 
 	mu     sync.Mutex
-	offset time.Duration // of the wall clock
-	lost   time.Duration // for how long the monotonic clock has stood still
-	frozen *freeze       // nil: it runs
-	woke   time.Time     // when it was frozen last, the end
-	slept  time.Time     // and the beginning, if its monotonic clock went on; zero: it did not
+	offset time.Duration              // of the wall clock
+	lost   time.Duration              // for how long the monotonic clock has stood still
+	frozen *freeze                    // nil: it runs
+	woke   time.Time                  // when it was frozen last, the end
+	slept  time.Time                  // and the beginning, if its monotonic clock went on; zero: it did not
+	dues   map[time.Duration]struct{} // when timers are to fire, some of them past
 }
 
 // A freeze is a time in which a process does not run. In a deep one the machine
@@ -36,7 +38,7 @@ type freeze struct {
 }
 
 func newHost(offset time.Duration) *host {
-	return &host{dead: make(chan struct{}), real: clock.New(), offset: offset}
+	return &host{dead: make(chan struct{}), real: clock.New(), offset: offset, dues: make(map[time.Duration]struct{})}
 }
 
 // Now implements evertoken.Clock.
@@ -69,6 +71,13 @@ func (h *host) justWoke(d time.Duration, t time.Time) bool {
 	return h.frozen == nil && !h.slept.IsZero() && h.slept.Before(t) && h.woke.After(t) && time.Since(h.woke) < d
 }
 
+// asleep is how much the monotonic clock has lost so far.
+func (h *host) asleep() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lost
+}
+
 func (h *host) nowLocked() time.Time {
 	if h.frozen != nil {
 		return h.frozen.since
@@ -91,14 +100,32 @@ func (h *host) monotonic() time.Duration {
 // the monotonic clock. The inner timer can be stopped as any; its channel is the
 // host's.
 func (h *host) Timer(d time.Duration) *clock.Timer {
-	due, fired := h.monotonic()+d, make(chan time.Time, 1)
-	t := h.real.AfterFunc(d, func() {
+	now, due := h.appoint(d)
+	fired := make(chan time.Time, 1)
+	t := h.real.AfterFunc(due-now, func() {
 		if h.reach(due) {
 			fired <- h.Now()
 		}
 	})
 	t.C = fired
 	return t
+}
+
+// appoint returns the monotonic time, and when a timer of d is to fire: so far
+// from all others that none of them meet. Who waits for two gets the one or the
+// other by chance if both have fired, and that chance is not the seed's.
+func (h *host) appoint(d time.Duration) (now, due time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now = h.monotonicLocked(h.nowLocked())
+	maps.DeleteFunc(h.dues, func(due time.Duration, _ struct{}) bool { return due < now })
+	due = now + d
+	for taken := true; taken; due++ {
+		_, taken = h.dues[due]
+	}
+	due--
+	h.dues[due] = struct{}{}
+	return now, due
 }
 
 // reach waits until the host runs and its monotonic clock has come to due. It is

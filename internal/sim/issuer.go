@@ -31,9 +31,8 @@ type issuer struct {
 	listener *listener
 	served   chan struct{} // closed when http has ended
 
-	mu     sync.Mutex // requests are processed one at a time, so that counts can be told apart
-	offset time.Duration
-	set    time.Time // when its clock was set last
+	mu     sync.Mutex    // requests are processed one at a time, so that counts can be told apart
+	offset time.Duration // of its clock
 }
 
 func newIssuer(w *world) (*issuer, error) {
@@ -93,7 +92,8 @@ func (i *issuer) now() time.Time {
 func (i *issuer) setClock(offset time.Duration) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.offset, i.set = offset, time.Now()
+	i.offset = offset
+	i.w.check.refusesEarly()
 }
 
 // ServeHTTP is one request, with what its link has in store for it.
@@ -254,7 +254,7 @@ func (i *issuer) expireAccess() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.identity.ExpireAccessTokens()
-	i.w.check.keyChanged()
+	i.w.check.refusesEarly()
 }
 
 func refreshTokenOf(r *http.Request) string {

@@ -75,11 +75,15 @@ func (p *process) dial(ctx context.Context, network, address string) (net.Conn, 
 	return c, nil
 }
 
-// nextDial names a connection.
+// nextDial names a connection. Those of one instant have one name, and so one fate:
+// which of them came first is the scheduler's doing.
 func (p *process) nextDial() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.dials++
+	if now := time.Now(); !now.Equal(p.dialled) {
+		p.dials++
+		p.dialled = now
+	}
 	return fmt.Sprintf("%s connection %d", p.name, p.dials)
 }
 

@@ -33,8 +33,8 @@ type policy struct {
 }
 
 // policies are those to compare with, the names as they stand in the README.
-func policies() []policy {
-	return []policy{
+func policies() []*policy {
+	return []*policy{
 		{"refresh on demand, keep trying with each request", 30 * time.Second, 1, false, false},
 		{"the same, and look into the store before", 30 * time.Second, 1, true, false},
 		{"look into the store, 5 s timeout, 3 tries", 5 * time.Second, 3, true, false},

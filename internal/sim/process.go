@@ -31,21 +31,28 @@ type process struct {
 	stopping bool
 	closed   atomic.Bool
 
-	mu     sync.Mutex
-	conns  map[*conn]struct{}
-	dials  int
-	visits int // of people who sign in or out
+	mu      sync.Mutex
+	conns   map[*conn]struct{}
+	dials   int
+	dialled time.Time // when the last of these was
+	visits  int       // of people who sign in or out
 
 	// checker.mu guards what follows.
-	note         string    // the digest in its last note; empty: something was sent since
-	notedAt      time.Time // when that was stored
-	failedToSave time.Time // when the store failed it last
-	signsIn      bool      // somebody has signed in here, or Login has
-	signsOut     bool      // somebody has signed out here
-	leftOut      bool      // it has not signed in since it signed out
-	mayUntil     time.Time // until when it has the lease, as far as it can know
-	seen         string    // the session that it found in the store last; empty: none
-	seenAt       time.Time // when
+	owner        string        // marks its notes; empty: there was none yet
+	note         string        // the digest in its last note; empty: something was sent since
+	notedAt      time.Time     // when that was stored
+	failedToSave time.Time     // when the store failed it last
+	signsIn      bool          // somebody has signed in here, or Login has
+	signsOut     bool          // somebody has signed out here
+	leftOut      bool          // it has not signed in since it signed out
+	met          bool          // it has found a record in the store
+	missing      bool          // and not any more
+	maySince     time.Time     // since when it has the lease
+	mayUntil     time.Time     // and until when, as far as it can know
+	beat         time.Time     // when it asked to extend that last
+	ttl          time.Duration // for how long
+	seen         string        // the session that it found in the store last; empty: none
+	seenAt       time.Time     // when
 }
 
 // start is a process's beginning. It fails where evertoken.New does, and then
@@ -57,6 +64,7 @@ func (w *world) start(slot int, life int) (*process, error) {
 		dice: newDice(w.seed, name), data: newDice(w.seed, name+" data"), right: newDice(w.seed, name+" right"), logins: newDice(w.seed, name+" logins"),
 		stop: make(chan struct{}), conns: make(map[*conn]struct{}),
 	}
+	w.power(slot, p.host)
 	var err error
 	issuer := p.issuer(&http.Transport{DialTLSContext: p.dial, DialContext: p.dial})
 	if w.rival != nil {

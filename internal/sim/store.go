@@ -195,7 +195,7 @@ func (v *view) Load(ctx context.Context, key string) (item storage.Item, err err
 		var ok bool
 		item, ok = v.s.items[key]
 		if key == sessionKey {
-			v.s.w.check.looked(v.p)
+			v.s.w.check.looked(v.p, ok)
 		}
 		if !ok {
 			return storage.ErrNotFound
@@ -292,6 +292,7 @@ type lease struct {
 	v     *view
 	p     *process
 	ttl   time.Duration
+	since time.Time
 	until time.Time
 	given bool // the process was told that it has it
 }
@@ -305,13 +306,14 @@ func (l *lease) take() error {
 	if s.lease != nil && s.lease.valid() {
 		return errTaken
 	}
-	s.lease, l.until = l, time.Now().Add(l.ttl)
-	s.w.check.leased(l.p, l.until)
+	s.lease, l.since, l.until = l, time.Now(), time.Now().Add(l.ttl)
+	s.w.check.leased(l.p, l)
 	return nil
 }
 
 // Extend implements storage.Lease.
 func (l *lease) Extend(ctx context.Context) error {
+	l.v.s.w.check.extends(l)
 	return l.v.do(ctx, l.p.right, "extend", leaseFails, 1, func() error {
 		s := l.v.s
 		s.mu.Lock()
@@ -323,7 +325,7 @@ func (l *lease) Extend(ctx context.Context) error {
 			return errLease
 		}
 		l.until = time.Now().Add(l.ttl)
-		s.w.check.leased(l.p, l.until)
+		s.w.check.leased(l.p, l)
 		return nil
 	})
 }
