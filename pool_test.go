@@ -391,9 +391,9 @@ func TestUrgency(t *testing.T) {
 		w.has("first", -time.Minute)
 		w.client("first")
 		synctest.Wait()
-		for _, left := range []time.Duration{4, 2, 3} { // minutes
+		for _, left := range []int{4, 2, 3} {
 			session := fmt.Sprintf("%dmin", left)
-			w.has(session, left*time.Minute)
+			w.has(session, time.Duration(left)*time.Minute)
 			w.client(session)
 		}
 		w.pass(90 * time.Second)
