@@ -146,7 +146,6 @@ func (c *Config) settle(faults []string) error {
 
 // A Client holds one session and keeps it alive. It is safe for concurrent use.
 type Client struct {
-	pool    *Pool
 	session session
 	loop    refresher
 	board   board
@@ -188,8 +187,8 @@ func (c *Client) HTTP() *http.Client { return &http.Client{Transport: c.Transpor
 
 // Transport returns the transport of HTTP, for composing with others.
 func (c *Client) Transport() *Transport {
-	t := &Transport{Source: c, Origins: c.pool.cfg.Origins, Base: c.pool.cfg.Base}
-	if w, ok := c.pool.cfg.Issuer.(wrapper); ok {
+	t := &Transport{Source: c, Origins: c.session.cfg.Origins, Base: c.session.cfg.Base}
+	if w, ok := c.session.cfg.Issuer.(wrapper); ok {
 		t.Base = w.Wrap(t.base(), c)
 	}
 	return t
@@ -214,7 +213,7 @@ func (c *Client) snapshot(ctx context.Context) (*snapshot, error) {
 	var err error
 	for {
 		s := c.session.served.Load()
-		if s.alive(wall(c.pool.clock)) {
+		if s.alive(wall(c.session.clock)) {
 			return s, nil
 		}
 		if err == nil {
@@ -260,7 +259,7 @@ func (c *Client) replace(ctx context.Context, refused *snapshot) *snapshot {
 	s := c.session.served.Load()
 	if s.sameToken(refused) {
 		cause := causeRefused
-		if !s.alive(wall(c.pool.clock)) {
+		if !s.alive(wall(c.session.clock)) {
 			cause = "" // it came too late: that says nothing against the next one
 		}
 		if c.wait(ctx, c.loop.ask(cause, refused)) != nil {
@@ -268,7 +267,7 @@ func (c *Client) replace(ctx context.Context, refused *snapshot) *snapshot {
 		}
 		s = c.session.served.Load()
 	}
-	if s.SID != refused.SID || s.sameToken(refused) || !s.alive(wall(c.pool.clock)) {
+	if s.SID != refused.SID || s.sameToken(refused) || !s.alive(wall(c.session.clock)) {
 		return nil
 	}
 	return s
@@ -284,7 +283,7 @@ func (c *Client) SignIn(ctx context.Context, t Token) error {
 	if c.loop.isClosing() {
 		return ErrClosed
 	}
-	t, err := t.normalize(wall(c.pool.clock))
+	t, err := t.normalize(wall(c.session.clock))
 	if err != nil {
 		return fmt.Errorf("evertoken: sign in: %w", err)
 	}
@@ -368,10 +367,10 @@ func (c *Client) Events() []Event { return c.board.history() }
 // more than once and from several goroutines, but not from OnEvent, Login or the
 // Issuer.
 func (c *Client) Close() error {
-	if c.pool.single {
-		return c.pool.Close()
+	if c.session.single {
+		return c.session.pool.Close()
 	}
-	c.pool.drop(c)
+	c.session.pool.drop(c)
 	return c.close()
 }
 

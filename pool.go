@@ -91,7 +91,7 @@ type common struct {
 	values context.Context // those of New's, without its end
 	agenda *agenda.Agenda
 	herald *herald
-	gone   func(session string) // is told that nobody holds a client any more
+	pool   *Pool
 }
 
 // NewPool returns a pool without sessions. It fails on a bad configuration. Close
@@ -113,7 +113,7 @@ func newPool(ctx context.Context, cfg PoolConfig, random func() float64) *Pool {
 		sched: schedule{cfg.CheckInterval, cfg.ExpiryWindow, cfg.WindowFraction},
 		log:   cfg.Logger, level: slog.LevelDebug,
 		began: wall(cfg.Clock), mark: rand.Text(), agenda: agenda.New(cfg.Clock, 3*cfg.MaxExchanges, cfg.MaxExchanges),
-		herald: newHerald(cfg.OnEvent), gone: p.sweep, values: context.WithoutCancel(ctx),
+		herald: newHerald(cfg.OnEvent), pool: p, values: context.WithoutCancel(ctx),
 	}
 	if p.log == nil {
 		p.log, p.level = slog.Default(), slog.LevelWarn
@@ -169,7 +169,7 @@ func (p *Pool) find(session string) (c *Client, fresh bool, err error) {
 // newClient makes a client that is asleep. Its first check comes at a random point
 // of the first interval, so that sessions which begin together spread.
 func (p *Pool) newClient(session string) *Client {
-	c := &Client{pool: p}
+	c := new(Client)
 	c.session.common, c.session.key = &p.common, session
 	c.session.sleep(new(snapshot))
 	c.board.session, c.board.last = &c.session, c.session.known.Load()
@@ -194,10 +194,10 @@ func (c *Client) load(ctx context.Context) error {
 	})
 	if err != nil && !errors.Is(err, storage.ErrCorrupt) {
 		c.loop.watch()
-		c.pool.agenda.File(&c.loop.entry, time.Time{})
+		c.session.agenda.File(&c.loop.entry, time.Time{})
 		return err
 	}
-	c.pool.agenda.File(&c.loop.entry, c.loop.start(err))
+	c.session.agenda.File(&c.loop.entry, c.loop.start(err))
 	return nil
 }
 

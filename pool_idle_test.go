@@ -317,3 +317,38 @@ func TestPoolClientOfAnUnreadableRecord(t *testing.T) {
 		w.want("bob", "access-bob-1")
 	})
 }
+
+// Somebody who signs out while the store is down is signed out, also of a session
+// that slept: its record is deleted as soon as it can be read.
+func TestSignOutInSleepWithoutTheStore(t *testing.T) {
+	inIdleTown(t, 10*time.Hour, nil, func(t *testing.T, w *town) {
+		w.signIn("ann")
+		ann := w.client("ann")
+		w.pass(time.Hour)
+		w.store.breaks("load")
+		if err := ann.SignOut(t.Context()); !errors.Is(err, errDisk) {
+			t.Errorf("SignOut = %v", err)
+		}
+		w.store.meet(nil)
+		if _, err := ann.Token(t.Context()); !errors.Is(err, ErrSignedOut) {
+			t.Errorf("Token = %v", err)
+		}
+		w.pass(2 * time.Minute)
+		if _, err := w.stored("ann"); !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("stored: %v", err)
+		}
+	})
+}
+
+// To ask the pool for a client is to use it.
+func TestAskingForAClientKeepsItAwake(t *testing.T) {
+	inIdleTown(t, 10*time.Hour, nil, func(t *testing.T, w *town) {
+		w.signIn("ann")
+		for range 6 {
+			w.pass(9 * time.Minute)
+			if w.client("ann").session.known.Load().asleep() {
+				t.Fatal("it sleeps")
+			}
+		}
+	})
+}

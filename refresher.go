@@ -338,7 +338,7 @@ func (r *refresher) fellAsleep() (asleep bool) {
 func (r *refresher) watch() {
 	if !r.watched {
 		r.watched = true
-		runtime.AddCleanup(r, r.gone, r.session.key)
+		runtime.AddCleanup(r, r.pool.sweep, r.session.key)
 	}
 }
 

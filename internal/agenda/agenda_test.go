@@ -17,13 +17,12 @@ import (
 
 var epoch = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// A task does what do says, and tells when and how it was called.
+// A task does what do says.
 type task struct {
 	Entry
-	name  string
-	do    func(t *task, due bool) time.Time
-	calls []string
-	back  time.Duration
+	name string
+	do   func(t *task, due bool) time.Time
+	back time.Duration
 }
 
 func (t *task) Do(due bool, back time.Duration) time.Time {
