@@ -379,7 +379,7 @@ func (r *refresher) blocked(cause string, err error) error {
 	if r.ctx.Err() != nil {
 		return ErrClosed
 	}
-	return r.wait(wall(r.clock).Add(backoff(r.failures+1, r.random())), err, Event{Reason: cause, Outcome: NotSent})
+	return r.wait(wall(r.clock).Add(backoff(r.failures+1, r.session.known.Load().life, r.random())), err, Event{Reason: cause, Outcome: NotSent})
 }
 
 // wait counts a failure, holds the next attempt back and tells of both.
