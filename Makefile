@@ -13,7 +13,7 @@ ZITADEL         = .tools/zitadel-oidc-$(ZITADEL_VERSION)/server
 NODE_MODULES    = interop/oidc-provider/node_modules/.package-lock.json
 INTEROP         = .tools/interop
 
-.PHONY: test lint fuzz cover torture bench simulate mutations compare interop
+.PHONY: test lint fuzz cover torture bench bench-report simulate mutations compare interop
 
 # Building runtime/cgo for the race detector is the honest question whether it
 # works here: it needs cgo, a C compiler, its headers, and a platform that has it.
@@ -79,9 +79,13 @@ RENEWALS = 2000
 torture:
 	cd examples/fleet && GOWORK=off EVERTOKEN_REQUIRE_SERVERS=1 go test -run Torture -v -timeout 90m . -args -renewals $(RENEWALS)
 
-# What a renewal costs at each store, as a ratio to a plain read of it.
+# What a request and an expiry cost beside other clients, and a renewal at each
+# store: ratios within one run. bench-report writes bench/REPORT.md of it.
 bench:
 	cd bench && GOWORK=off go run .
+
+bench-report:
+	cd bench && GOWORK=off go run . -report .
 
 # New worlds of the simulation for DURATION, and what happened in them. One in
 # which something was wrong ends it, and tells the command that shows it again.

@@ -207,7 +207,8 @@ func (c *Client) Token(ctx context.Context) (Token, error) {
 
 // snapshot is Token for the transport. The wait is for a wish that the loop
 // fulfils; it is repeated only when a token came that ended before it was seen.
-// A token that is there counts for more than the error of the wait.
+// A token that is there counts for more than the error of the wait, and so does
+// one in its last moments, which while attempts fail is not waited with either.
 func (c *Client) snapshot(ctx context.Context) (*snapshot, error) {
 	c.loop.use()
 	var err error
@@ -218,6 +219,10 @@ func (c *Client) snapshot(ctx context.Context) (*snapshot, error) {
 		}
 		if err == nil {
 			err = c.hopeless(s)
+		}
+		failing := err != nil || c.board.read().Failures > 0
+		if failing && s.lingers(wall(c.pool.clock)) {
+			return s, nil
 		}
 		if err != nil {
 			return nil, err

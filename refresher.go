@@ -474,7 +474,7 @@ func (r *refresher) abandoned(s *snapshot, now time.Time) bool {
 func (r *refresher) holding(cause string) error {
 	now := wall(r.clock)
 	login := cause == causeSignIn && now.Before(r.loginAt)
-	if !login && (!now.Before(r.hold.until) || r.hold.err == nil && cause != causeDue) {
+	if !login && (!now.Before(r.hold.until) || r.hold.err == nil && cause != causeDue || r.bearable(cause)) {
 		return nil
 	}
 	err := cmp.Or(r.hold.err, errHeld)

@@ -36,26 +36,46 @@ var (
 // enough for those who asked to be told. It has a slot for as long as an attempt
 // takes.
 func (r *refresher) renew(cause string) error {
-	for {
+	before := r.session.known.Load()
+	for wait := r.bearable(cause); ; wait = r.hold.prompt {
+		if wait {
+			if over, err := r.sitOut(before); over {
+				return err
+			}
+		}
 		if !r.enter() {
 			return errQueued
 		}
 		r.hold.prompt = false
 		err := r.attempt(cause)
-		before := r.session.known.Load()
+		before = r.session.known.Load()
 		r.settleRight()
 		if err == nil || !r.hold.prompt {
 			return err
 		}
 		r.agenda.Leave(&r.entry)
-		if !r.pause(r.hold.until) {
-			return ErrClosed
-		}
-		if k := r.session.known.Load(); k.SID != r.sid || r.overtaken(before, k) { // somebody has signed in or out meanwhile
-			r.hold = hold{}
-			return k.err
-		}
 	}
+}
+
+// bearable says that requests have no token, and that the next attempt comes so
+// soon that they rather wait for it than fail with the error of the last.
+func (r *refresher) bearable(cause string) bool {
+	left := r.hold.until.Sub(wall(r.clock))
+	return cause == causeExpired && r.hold.err != nil && left > 0 && left <= time.Second
+}
+
+// sitOut waits until the next attempt may be made. over says that there is to be
+// none: the client was closed, or somebody has signed in or out since before.
+func (r *refresher) sitOut(before *snapshot) (over bool, err error) {
+	if !r.pause(r.hold.until) {
+		return true, ErrClosed
+	}
+	k := r.session.known.Load()
+	over = k.SID != r.sid || r.overtaken(before, k)
+	if over {
+		r.hold = hold{}
+	}
+	return over, k.err
 }
 
 // attempt is one renewal: lease, load, note, guard, send, save, publish.
@@ -387,7 +407,7 @@ func (r *refresher) blocked(cause string, err error) error {
 	if r.ctx.Err() != nil {
 		return ErrClosed
 	}
-	return r.wait(wall(r.clock).Add(backoff(r.failures+1, r.random())), err, Event{Reason: cause, Outcome: NotSent})
+	return r.wait(wall(r.clock).Add(backoff(r.failures+1, r.session.known.Load().life, r.random())), err, Event{Reason: cause, Outcome: NotSent})
 }
 
 // wait counts a failure, holds the next attempt back and tells of both.

@@ -966,7 +966,7 @@ func TestBackoffOfFailures(t *testing.T) {
 				if s2.Failures < 4 || s2.Failures > 7 {
 					t.Errorf("%d failures within half a minute, want 0.5 s, 1 s, 2 s, 4 s, 8 s between them", s2.Failures)
 				}
-				if e := w.last(Failed); e.Next.Sub(e.Time) != backoff(int32(s2.Failures), 0.5) || e.Expiry != epoch.Add(10*time.Minute) || e.Reason != causeDue {
+				if e := w.last(Failed); e.Next.Sub(e.Time) != backoff(int32(s2.Failures), lived(10*time.Minute, 0), 0.5) || e.Expiry != epoch.Add(10*time.Minute) || e.Reason != causeDue {
 					t.Errorf("event %+v after %d failures", e, s2.Failures)
 				}
 				s.meet(nil)

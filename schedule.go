@@ -10,7 +10,8 @@ const (
 	lastTry      = 30 * time.Second // before the access token dies: when an unexplained attempt is repeated
 	backoffFirst = time.Second
 	backoffMost  = time.Minute
-	verdictPause = 5 * time.Minute // after an answer that only a person can change
+	backoffLeast = 100 * time.Millisecond // what backoffMost comes to for the shortest-lived tokens
+	verdictPause = 5 * time.Minute        // after an answer that only a person can change
 	longestPause = time.Hour
 	leastGrace   = time.Second       // what of an issuer's grace a request may need on its way; one that is no longer is none
 	noteSettles  = 3 * time.Second   // somebody else's open note is looked at again after this
@@ -107,9 +108,15 @@ func patience(left time.Duration) time.Duration {
 }
 
 // backoff has full jitter: a uniform draw from (0, ceiling]. failures counts
-// from one.
-func backoff(failures int32, random float64) time.Duration {
-	ceiling := min(float64(backoffMost), float64(backoffFirst)*math.Pow(2, float64(failures-1)))
+// from one. A token that lives for seconds cannot wait for one: it is given an
+// eighth of its lifetime, so that a renewal which begins early can fail and be
+// repeated before it ends.
+func backoff(failures int32, l life, random float64) time.Duration {
+	most := backoffMost
+	if lifetime := l.lifetime(); lifetime > 0 {
+		most = min(most, max(lifetime/8, backoffLeast))
+	}
+	ceiling := min(float64(most), float64(backoffFirst)*math.Pow(2, float64(failures-1)))
 	return time.Duration((1 - random) * ceiling)
 }
 
@@ -139,7 +146,7 @@ type failure struct {
 // because the first request may still arrive. A wrong password is tried ever
 // more rarely: a few of them lock an account.
 func (f failure) retryAt(now time.Time, l life, random float64) time.Time {
-	again := now.Add(backoff(f.count, random))
+	again := now.Add(backoff(f.count, l, random))
 	switch {
 	case f.late && f.count == 1:
 		return now

@@ -97,14 +97,23 @@ func TestTicks(t *testing.T) {
 func TestBackoff(t *testing.T) {
 	for _, tt := range []struct {
 		failures int32
+		lifetime time.Duration // zero: unknown
 		random   float64
 		want     time.Duration
 	}{
-		{1, 0, time.Second}, {2, 0, 2 * time.Second}, {6, 0, 32 * time.Second}, {7, 0, time.Minute}, {5000, 0, time.Minute},
-		{1, 0.5, 500 * time.Millisecond}, {3, 0.75, time.Second},
+		{1, time.Hour, 0, time.Second}, {2, time.Hour, 0, 2 * time.Second}, {6, time.Hour, 0, 32 * time.Second},
+		{7, time.Hour, 0, time.Minute}, {5000, time.Hour, 0, time.Minute},
+		{1, time.Hour, 0.5, 500 * time.Millisecond}, {3, time.Hour, 0.75, time.Second},
+		{7, 8 * time.Minute, 0, time.Minute}, {7, 4 * time.Minute, 0, 30 * time.Second}, {7, 0, 0, time.Minute},
+		{1, 4 * time.Second, 0, 500 * time.Millisecond}, {9, 2 * time.Second, 0.5, 125 * time.Millisecond},
+		{1, time.Millisecond, 0, 100 * time.Millisecond},
 	} {
-		if got := backoff(tt.failures, tt.random); got != tt.want {
-			t.Errorf("failure %d, draw %v: %v, want %v", tt.failures, tt.random, got, tt.want)
+		l := lived(tt.lifetime, 0)
+		if tt.lifetime == 0 {
+			l = life{issued: epoch}
+		}
+		if got := backoff(tt.failures, l, tt.random); got != tt.want {
+			t.Errorf("failure %d, lifetime %v, draw %v: %v, want %v", tt.failures, tt.lifetime, tt.random, got, tt.want)
 		}
 	}
 }

@@ -75,6 +75,12 @@ func (s *snapshot) alive(now time.Time) bool {
 	return s.err == nil && s.Tokens.AccessToken != "" && !s.life.isDead(now)
 }
 
+// lingers says that the access token is in its last moments: not to be sent any more,
+// but maybe still taken by a server.
+func (s *snapshot) lingers(now time.Time) bool {
+	return s.err == nil && s.Tokens.AccessToken != "" && now.Before(s.life.expiry)
+}
+
 // sameToken says that two snapshots send the same access token of one sign-in.
 func (s *snapshot) sameToken(o *snapshot) bool {
 	return s.SID == o.SID && s.Tokens.AccessToken == o.Tokens.AccessToken

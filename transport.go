@@ -48,7 +48,8 @@ type Transport struct {
 	Base http.RoundTripper
 
 	once    sync.Once
-	origins []origin.Origin
+	origins []*origin.Origin
+	client  renewer // Source, if it is one
 	fault   error
 }
 
@@ -62,11 +63,10 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if _, own := req.Header["Authorization"]; own || !t.covers(req) {
 		return t.base().RoundTrip(req)
 	}
-	client, ok := t.Source.(renewer)
-	if !ok {
+	if t.client == nil {
 		return t.attach(req)
 	}
-	s, err := client.snapshot(req.Context())
+	s, err := t.client.snapshot(req.Context())
 	if err != nil {
 		roundtrip.CloseBody(req)
 		return nil, err
@@ -75,7 +75,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil || resp.StatusCode != http.StatusUnauthorized || !roundtrip.Rewindable(req) || forbidden(resp) {
 		return resp, err
 	}
-	return t.replay(client, req, resp, s)
+	return t.replay(req, resp, s)
 }
 
 // attach serves a source that only has tokens.
@@ -93,8 +93,8 @@ func (t *Transport) attach(req *http.Request) (*http.Response, error) {
 
 // replay sends a refused request once more with another token, if there is one.
 // It owns the refused response only once it is certain to have another.
-func (t *Transport) replay(client renewer, req *http.Request, resp *http.Response, refused *snapshot) (*http.Response, error) {
-	s := client.replace(req.Context(), refused)
+func (t *Transport) replay(req *http.Request, resp *http.Response, refused *snapshot) (*http.Response, error) {
+	s := t.client.replace(req.Context(), refused)
 	if s == nil {
 		return resp, nil
 	}
@@ -143,8 +143,9 @@ func (t *Transport) prepare() {
 			t.fault = fmt.Errorf("evertoken: Transport: Origins[%d] %w", i, err)
 			return
 		}
-		t.origins = append(t.origins, o)
+		t.origins = append(t.origins, &o)
 	}
+	t.client, _ = t.Source.(renewer)
 }
 
 // covers says whether req and all requests whose redirects led to it go to the

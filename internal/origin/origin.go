@@ -13,6 +13,7 @@ import (
 // with its port. Compare with Matches; the zero value matches nothing.
 type Origin struct {
 	scheme, host, port string
+	authority          string // as most URLs write host and port
 }
 
 // Parse reads scheme://host[:port]. The error goes on where the caller's words
@@ -28,7 +29,8 @@ func Parse(s string) (Origin, error) {
 	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && u.Path != "/":
 		return Origin{}, fmt.Errorf("%q is not scheme://host[:port]", s)
 	}
-	o := Origin{strings.ToLower(u.Scheme), strings.ToLower(u.Hostname()), portOf(u)}
+	o := Origin{scheme: strings.ToLower(u.Scheme), host: strings.ToLower(u.Hostname()), port: portOf(u)}
+	o.authority = strings.TrimSuffix(strings.ToLower(u.Host), ":"+defaultPort(u))
 	switch {
 	case o.scheme != "https" && o.scheme != "http":
 		return Origin{}, fmt.Errorf("%q has neither scheme https nor http", s)
@@ -39,7 +41,10 @@ func Parse(s string) (Origin, error) {
 }
 
 // Matches says whether u is at the origin. It allocates nothing.
-func (o Origin) Matches(u *url.URL) bool {
+func (o *Origin) Matches(u *url.URL) bool {
+	if u.Host == o.authority && u.Scheme == o.scheme && u.Host != "" {
+		return true
+	}
 	return equalFold(u.Scheme, o.scheme) && equalFold(u.Hostname(), o.host) && portOf(u) == o.port
 }
 
@@ -75,6 +80,10 @@ func portOf(u *url.URL) string {
 	if p := u.Port(); p != "" {
 		return p
 	}
+	return defaultPort(u)
+}
+
+func defaultPort(u *url.URL) string {
 	if equalFold(u.Scheme, "https") {
 		return "443"
 	}

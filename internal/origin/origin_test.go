@@ -17,15 +17,15 @@ func parse(t *testing.T, s string) *url.URL {
 
 func TestParse(t *testing.T) {
 	for s, want := range map[string]Origin{
-		"https://api.example.com":      {"https", "api.example.com", "443"},
-		"https://api.example.com/":     {"https", "api.example.com", "443"},
-		"HTTPS://API.Example.Com:443":  {"https", "api.example.com", "443"},
-		"https://api.example.com:8443": {"https", "api.example.com", "8443"},
-		"http://localhost":             {"http", "localhost", "80"},
-		"http://LOCALHOST:8080":        {"http", "localhost", "8080"},
-		"http://127.8.9.1":             {"http", "127.8.9.1", "80"},
-		"http://[::1]:1":               {"http", "::1", "1"},
-		"https://[2001:DB8::1]":        {"https", "2001:db8::1", "443"},
+		"https://api.example.com":      {"https", "api.example.com", "443", "api.example.com"},
+		"https://api.example.com/":     {"https", "api.example.com", "443", "api.example.com"},
+		"HTTPS://API.Example.Com:443":  {"https", "api.example.com", "443", "api.example.com"},
+		"https://api.example.com:8443": {"https", "api.example.com", "8443", "api.example.com:8443"},
+		"http://localhost":             {"http", "localhost", "80", "localhost"},
+		"http://LOCALHOST:8080":        {"http", "localhost", "8080", "localhost:8080"},
+		"http://127.8.9.1":             {"http", "127.8.9.1", "80", "127.8.9.1"},
+		"http://[::1]:1":               {"http", "::1", "1", "[::1]:1"},
+		"https://[2001:DB8::1]":        {"https", "2001:db8::1", "443", "[2001:db8::1]"},
 	} {
 		if got, err := Parse(s); err != nil || got != want {
 			t.Errorf("%s: %+v, %v", s, got, err)
@@ -87,7 +87,7 @@ func TestMatches(t *testing.T) {
 			}
 		}
 	}
-	if (Origin{}).Matches(&url.URL{}) {
+	if new(Origin).Matches(&url.URL{}) {
 		t.Error("the zero value matches")
 	}
 }

@@ -5,19 +5,20 @@ package roundtrip
 
 import (
 	"io"
+	"maps"
 	"net/http"
 )
 
-// With returns a shallow copy of req with one header set. The caller's request,
-// its header map and its values stay as they are, and so does values.
+// With returns a shallow copy of req with one header set. The caller's request and
+// its header map stay as they are. The two share the values of the other headers,
+// which a RoundTripper may replace but must not change.
 func With(req *http.Request, name string, values []string) *http.Request {
-	header := make(http.Header, len(req.Header)+1)
-	for k, v := range req.Header {
-		header[k] = v[:len(v):len(v)]
-	}
-	header[name] = values[:len(values):len(values)]
 	r := *req
-	r.Header = header
+	r.Header = maps.Clone(req.Header)
+	if r.Header == nil {
+		r.Header = make(http.Header, 1)
+	}
+	r.Header[name] = values[:len(values):len(values)]
 	return &r
 }
 
