@@ -221,7 +221,7 @@ func (c *Client) snapshot(ctx context.Context) (*snapshot, error) {
 			err = c.hopeless(s)
 		}
 		failing := err != nil || c.board.read().Failures > 0
-		if failing && s.lingers(wall(c.pool.clock)) {
+		if failing && s.lingers(wall(c.session.clock)) {
 			return s, nil
 		}
 		if err != nil {

@@ -153,9 +153,9 @@ func troubleOf(k *snapshot, alive bool, err error) string {
 		return "expired"
 	case errors.As(err, &answer):
 		return answer.Outcome.String()
-	case errors.As(err, &store), errors.Is(err, storage.ErrCorrupt):
+	case storeFailure(err) != nil, errors.Is(err, storage.ErrCorrupt):
 		return "store"
-	case errors.Is(err, errForeignNote):
+	case errors.As(err, &store), errors.Is(err, errForeignNote): // others have it, or had
 		return "another process"
 	case err != nil:
 		return "other"

@@ -228,6 +228,7 @@ func TestTroubleOf(t *testing.T) {
 		{none, false, storage.ErrCorrupt, "store"},
 		{none, false, &RefreshError{Outcome: Misconfigured}, "misconfigured"},
 		{good, true, errForeignNote, "another process"},
+		{good, true, &storeError{"lease", context.DeadlineExceeded}, "another process"},
 		{good, true, errors.New("boom"), "other"},
 	} {
 		if got := troubleOf(tt.k, tt.alive, tt.err); got != tt.want {

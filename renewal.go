@@ -329,7 +329,7 @@ func (r *refresher) succeeded(old, n *snapshot) error {
 func (r *refresher) failed(s *snapshot, cause string, beside Token, err error) error {
 	known, err := judged(cause, err)
 	f := failure{
-		outcome: known.Outcome, silent: errors.Is(err, context.DeadlineExceeded),
+		outcome: known.Outcome, silent: errors.Is(err, context.DeadlineExceeded), refused: cause == causeRefused,
 		count: r.failures + 1, retryAfter: known.RetryAfter, late: errors.Is(err, errOnArrival),
 	}
 	if known.Outcome == NotSent {

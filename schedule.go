@@ -15,7 +15,7 @@ const (
 	longestPause = time.Hour
 	leastGrace   = time.Second       // what of an issuer's grace a request may need on its way; one that is no longer is none
 	noteSettles  = 3 * time.Second   // somebody else's open note is looked at again after this
-	noteForced   = 120 * time.Second // and is waited for no longer than this when servers refuse the token
+	noteForced   = 120 * time.Second // and, like a silent attempt of our own, for no longer than this when servers refuse the token
 )
 
 // A life is the span of one access token on the wall clock.
@@ -133,6 +133,7 @@ func noProgress(now time.Time, l life) time.Duration {
 type failure struct {
 	outcome    Outcome
 	silent     bool  // Ambiguous: our own deadline ended it, so it may still be processed
+	refused    bool  // servers refuse the token that is to be replaced
 	sent       int   // how often this refresh token has been sent; 0: there is none
 	count      int32 // failures in a row, this one included
 	late       bool  // the token had ended when it was here, as if this process had been frozen meanwhile
@@ -160,6 +161,8 @@ func (f failure) retryAt(now time.Time, l life, random float64) time.Time {
 		return again
 	case f.sent == 1 && !f.silent:
 		return now
+	case l.left(now) > lastTry && f.refused:
+		return earliest(l.dead.Add(-lastTry), now.Add(noteForced))
 	case l.left(now) > lastTry:
 		return l.dead.Add(-lastTry)
 	case f.sent == 1:

@@ -140,6 +140,8 @@ func TestRetryAt(t *testing.T) {
 		{"closed, second, late", failure{sent: 2, count: 3}, 20 * time.Second, 4 * time.Second},
 		{"silent, first", failure{sent: 1, silent: true, count: 1}, 4 * time.Minute, 210 * time.Second},
 		{"silent, first, late", failure{sent: 1, silent: true, count: 1}, 20 * time.Second, 0},
+		{"silent, and servers refuse the token", failure{sent: 1, silent: true, refused: true, count: 1}, 4 * time.Minute, noteForced},
+		{"silent, and the refused token ends before", failure{sent: 1, silent: true, refused: true, count: 1}, time.Minute, 30 * time.Second},
 		{"silent, second, late", failure{sent: 2, silent: true, count: 2}, 20 * time.Second, 2 * time.Second},
 		{"nothing to spend", failure{count: 1}, 4 * time.Minute, time.Second},
 		{"ended on arrival", failure{outcome: Unavailable, late: true, count: 1}, time.Minute, 0},
