@@ -39,7 +39,7 @@ func BenchmarkPool(b *testing.B) {
 
 // At rest a session is less than a kilobyte, beside its token, and no goroutine.
 func TestSessionsAtRest(t *testing.T) {
-	const sessions = 5000
+	const sessions = 2000
 	before := runtime.NumGoroutine()
 	c := newCity(t, sessions)
 	if c.memory > 1000 {

@@ -61,8 +61,14 @@ func (s *tape) RoundTrip(r *http.Request) (*http.Response, error) {
 // signedInClient is a client on the real clock whose issuer mints access-2 next.
 func signedInClient(t *testing.T, base http.RoundTripper, origins ...string) (*Client, *farIssuer) {
 	t.Helper()
+	return signedIn(t, Config{Origins: origins, Base: base, Logger: slog.New(slog.DiscardHandler)})
+}
+
+func signedIn(t *testing.T, cfg Config) (*Client, *farIssuer) {
+	t.Helper()
 	issuer := &farIssuer{clock: clock.New(), lifetime: time.Hour}
-	c, err := New(t.Context(), Config{Issuer: issuer, Origins: origins, Base: base, Logger: slog.New(slog.DiscardHandler)})
+	cfg.Issuer = issuer
+	c, err := New(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -448,8 +454,7 @@ func TestCloseWhileDialing(t *testing.T) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}}
-	c, issuer := signedInClient(t, nil)
-	c.board.log, c.board.level = slog.New(slog.NewTextHandler(&log, nil)), slog.LevelWarn
+	c, issuer := signedIn(t, Config{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	issuer.then(func(ctx context.Context, _ Token) (Token, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:1", nil)
 		if err != nil {
