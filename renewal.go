@@ -157,18 +157,24 @@ func (r *refresher) acquire(s *snapshot, cause string) error {
 
 // queue waits for the right to send, for as long as there is reason to. It looks
 // at the record meanwhile: a holder that was killed when it had saved its token
-// leaves the lease to lapse, and the token to be used.
+// leaves the lease to lapse, and the token to be used. Its goroutine ends before it
+// returns.
 func (r *refresher) queue(before *snapshot, acquire func(context.Context) error) error {
-	until := wall(r.clock).Add(min(r.sched.interval, time.Minute))
+	ctx, leave := context.WithCancel(r.ctx)
+	defer leave()
+	done := make(chan error, 1)
+	go func() { done <- flight.Within(ctx, r.clock, min(r.sched.interval, time.Minute), acquire) }()
 	for {
-		look := earliest(wall(r.clock).Add(leaseLook), until)
-		err := flight.Within(r.ctx, r.clock, look.Sub(wall(r.clock)), acquire)
-		now := wall(r.clock)
-		if err == nil || now.Before(look) || !now.Before(until) || r.ctx.Err() != nil {
+		look := r.clock.Timer(leaseLook)
+		select {
+		case err := <-done:
+			look.Stop()
 			return err
+		case <-look.C:
 		}
 		if r.read() == nil && r.overtaken(before, r.session.known.Load()) {
-			return err
+			leave()
+			return <-done
 		}
 	}
 }

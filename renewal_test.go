@@ -237,6 +237,33 @@ func TestWaitForTheLease(t *testing.T) {
 	}
 }
 
+// A store may take its time to give the lease.
+func TestLeaseOfASlowStore(t *testing.T) {
+	s := newHookedStore()
+	inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		w.signIn()
+		asked := 0
+		s.meet(func(ctx context.Context, step, _ string) error {
+			if step != "lease" {
+				return nil
+			}
+			asked++
+			select {
+			case <-w.clock.Timer(3 * leaseLook).C:
+				return nil
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		})
+		done := w.refreshing()
+		w.pass(3 * leaseLook)
+		if err := <-done; err != nil || asked != 1 {
+			t.Errorf("asked %d times: %v", asked, err)
+		}
+		w.wantToken("access-2")
+	})
+}
+
 // A process was killed after it had saved its token, and before it released the
 // lease. Requests have that token long before the lease lapses.
 func TestTokenBesideALeaseThatIsHeld(t *testing.T) {
