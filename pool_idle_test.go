@@ -58,6 +58,7 @@ func TestUnusedSessionLeavesMemory(t *testing.T) {
 		if err != nil || got.AccessToken != "access-ann-5" {
 			t.Errorf("Token = %q, %v", got.AccessToken, err)
 		}
+		synctest.Wait() // until its turn has ended
 		if s := ann.Status(); s.State != SignedIn || s.NextCheck.IsZero() {
 			t.Errorf("Status = %+v", s)
 		}
@@ -170,6 +171,8 @@ func (w *town) damage(session string) {
 func TestWhatOnlyMemoryHasStays(t *testing.T) {
 	inIdleTown(t, time.Hour, nil, func(t *testing.T, w *town) {
 		w.signIn("ann", "bob")
+		held := []*Client{w.client("ann"), w.client("bob")} // else they might be collected
+		defer runtime.KeepAlive(held)
 		w.crowd.meet(func(_ context.Context, session string) error {
 			if session == "bob" {
 				return errors.New("cannot revoke")

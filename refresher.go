@@ -277,11 +277,13 @@ func (r *refresher) end() {
 
 // pause waits until then, within a turn. It is false when the client is closed.
 func (r *refresher) pause(until time.Time) bool {
-	timer := r.clock.Timer(until.Sub(wall(r.clock)))
-	defer timer.Stop()
-	select {
-	case <-r.ctx.Done():
-	case <-timer.C:
+	if wait := until.Sub(wall(r.clock)); wait > 0 {
+		timer := r.clock.Timer(wait)
+		defer timer.Stop()
+		select {
+		case <-r.ctx.Done():
+		case <-timer.C:
+		}
 	}
 	return r.ctx.Err() == nil
 }

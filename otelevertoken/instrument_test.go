@@ -85,7 +85,7 @@ func inWorld(t *testing.T, change func(*world), f func(*testing.T, *world)) {
 			change(w)
 		}
 		w.traces = trace.NewTracerProvider(trace.WithSyncer(w.spans))
-		ctx, starting := w.traces.Tracer("test").Start(t.Context(), "start of the program")
+		ctx, starting := trace.NewTracerProvider().Tracer("test").Start(t.Context(), "start of the program") // exported nowhere
 		release, err := otelevertoken.Instrument(&w.cfg, otelevertoken.Options{
 			TracerProvider: w.traces, MeterProvider: metric.NewMeterProvider(metric.WithReader(w.reader)),
 			Attributes: []attribute.KeyValue{attribute.String("client", "one")},
@@ -98,7 +98,6 @@ func inWorld(t *testing.T, change func(*world), f func(*testing.T, *world)) {
 			t.Fatal(err)
 		}
 		starting.End()
-		w.spans.Reset()
 		defer w.close()
 		f(t, w)
 	})
@@ -114,11 +113,13 @@ func (w *world) close() {
 	}
 }
 
-// pass lets time go by, from timer to timer.
+// pass lets time go by, from timer to timer. At round instants, where timers meet, it
+// waits until all is done.
 func (w *world) pass(d time.Duration) {
 	synctest.Wait()
-	w.clock.Add(d)
-	synctest.Wait()
+	for end := w.clock.Now().Add(d); w.clock.Now().Before(end); synctest.Wait() {
+		w.clock.Add(min(end.Sub(w.clock.Now()), time.Second))
+	}
 }
 
 // refresh renews with the given answer, and waits for it.
@@ -128,7 +129,7 @@ func (w *world) refresh(answers ...func(context.Context, evertoken.Token) (evert
 	w.mu.Unlock()
 	done := make(chan error, 1)
 	go func() { done <- w.client.Refresh(w.t.Context()) }()
-	w.pass(4 * time.Second)
+	w.pass(10 * time.Second)
 	return <-done
 }
 
