@@ -75,7 +75,7 @@ type talk struct {
 	said    State    // the state that was told last; empty: none
 	trouble string   // what is wrong; see troubleOf
 	named   []string // what it has warned of since all was well
-	leaving bool     // somebody signs out here
+	leaving bool     // somebody signs out here, or has, and nobody has signed in since
 }
 
 // leave notes that the session is about to be ended here, on purpose.
@@ -106,8 +106,7 @@ func (b *board) remark() {
 	if b.talk != nil {
 		t = *b.talk
 	}
-	level, news := b.news(t)
-	if t.leaving = t.leaving && b.state != SignedIn; news {
+	if level, news := b.news(t); news {
 		attrs := []slog.Attr{moment("expiry", b.shown.life.expiry), moment("next", b.nextCheck())}
 		if t.trouble != "" {
 			attrs = append(attrs, slog.String("trouble", t.trouble), slog.Int("failures", int(b.failed)))

@@ -189,7 +189,8 @@ func (b *board) history() []Event {
 // enter begins a state, which has no end once the client is closed.
 func (b *board) enter(state State) {
 	if b.state != state && b.state != Closed {
-		b.talking()
+		t := b.talking()
+		t.leaving = t.leaving && state != SignedIn
 		b.state, b.since = state, wall(b.clock).Sub(b.began)
 	}
 }
