@@ -178,6 +178,7 @@ func troubles() []trouble {
 			s.due()
 			s.dead()
 			s.visit()
+			s.pass(10 * time.Second) // saving is tried again
 			return s
 		}},
 		{"The store cannot be read", func(t *testing.T) *stage {

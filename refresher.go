@@ -366,6 +366,9 @@ func (r *refresher) round(w *wish, check bool) {
 	} else if r.session.served.Load().alive(wall(r.clock)) {
 		err = nil // the store may be down; what is in memory serves
 	}
+	if err != nil && r.ctx.Err() != nil {
+		err = ErrClosed // whatever that has interrupted
+	}
 	r.settleRight()
 	r.show()
 	if !r.queued {
