@@ -78,13 +78,13 @@ func table() []mutation {
 		{"SignOut does not keep Login away", 12, []edit{
 			{"client.go", "	c.loop.leftOut.Store(true) // even if ctx ends before our turn\n", ""},
 			{"client.go", "		c.loop.leftOut.Store(true)\n", ""}}},
-		{"somebody else's sign-out does not keep Login away", 61, []edit{{loop,
+		{"somebody else's sign-out does not keep Login away", 85, []edit{{loop,
 			"			r.leftOut.Store(true)\n", ""}}},
 		{"SignIn and SignOut leave what is under way alone", 18, []edit{{session,
 			"	if k := s.known.Load(); k != from && (!k.exists() || k.SID != from.SID) {\n		return nil\n	}\n", ""}}},
 
 		// Pace and service.
-		{"an adopted token is renewed at once", 11, []edit{{loop,
+		{"an adopted token is renewed at once", 17, []edit{{loop,
 			"check && !r.brought && r.renewable(s)", "check && r.renewable(s)"}}},
 		{"no backoff", 67, []edit{{schedule,
 			"	return time.Duration((1 - random) * ceiling)", "	return time.Duration((1 - random) * ceiling / 1000)"}}},
