@@ -107,8 +107,8 @@ func TestUseOfASleepingClient(t *testing.T) {
 					if _, err := w.client("ann").Token(t.Context()); !errors.Is(err, ErrSignedOut) {
 						t.Errorf("Token = %v", err)
 					}
-					if _, err := w.stored("ann"); !errors.Is(err, storage.ErrNotFound) || len(w.crowd.revoked) != 1 {
-						t.Errorf("stored: %v; revoked %q", err, w.crowd.revoked)
+					if _, err := w.stored("ann"); !errors.Is(err, storage.ErrNotFound) || len(w.crowd.revocations()) != 1 {
+						t.Errorf("stored: %v; revoked %q", err, w.crowd.revocations())
 					}
 				} else {
 					w.want("ann", tt.access)
@@ -201,8 +201,8 @@ func TestWhatOnlyMemoryHasStays(t *testing.T) {
 				t.Errorf("%s does not sleep", s)
 			}
 		}
-		if r, err := w.stored("ann"); err != nil || r.Tokens.AccessToken != "access-ann-2" || len(w.crowd.revoked) < 2 {
-			t.Errorf("stored %q, %v; %d revocations", r.Tokens.AccessToken, err, len(w.crowd.revoked))
+		if r, err := w.stored("ann"); err != nil || r.Tokens.AccessToken != "access-ann-2" || len(w.crowd.revocations()) < 2 {
+			t.Errorf("stored %q, %v; %d revocations", r.Tokens.AccessToken, err, len(w.crowd.revocations()))
 		}
 	})
 }

@@ -82,6 +82,12 @@ func (c *crowd) Revoke(ctx context.Context, t Token) error {
 	return c.request(ctx, session)
 }
 
+func (c *crowd) revocations() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.revoked)
+}
+
 func (c *crowd) Origins() []string { return []string{"https://api.example.com"} }
 
 // meet has each request from now on met by f.
@@ -122,12 +128,28 @@ func (c *crowd) slow(names ...string) func(context.Context, string) error {
 	}
 }
 
-// A town is a pool in a bubble.
+// A town is a pool in a bubble, whose own time it keeps: timers of a mock clock must
+// not be made by many goroutines while it is moved.
 type town struct {
-	*world // its client is not used
+	*world // its client and its clock are not used
+	clock  bubbleClock
 	crowd  *crowd
 	store  *hookedStore
 	pool   *Pool
+}
+
+// A bubbleClock is the time of a bubble, so that it began at the epoch.
+type bubbleClock struct{ clock.Clock }
+
+func (c bubbleClock) Now() time.Time {
+	began := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // see package synctest
+	return epoch.Add(c.Clock.Now().Sub(began))
+}
+
+// pass lets time go by.
+func (w *town) pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
 }
 
 // inTown runs f with a pool whose sessions have their first check a full interval
@@ -135,8 +157,7 @@ type town struct {
 func inTown(t *testing.T, lifetime time.Duration, change func(*PoolConfig), f func(*testing.T, *town)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &town{world: &world{t: t, clock: clock.NewMock()}, store: newHookedStore()}
-		w.clock.Set(epoch)
+		w := &town{world: &world{t: t}, clock: bubbleClock{clock.New()}, store: newHookedStore()}
 		w.crowd = &crowd{clock: w.clock, lifetime: lifetime, over: make(chan struct{})}
 		cfg := PoolConfig{Config: Config{Issuer: w.crowd, Clock: w.clock, Store: w.store, Logger: slog.New(slog.DiscardHandler)}}
 		cfg.OnEvent = func(e Event) {
@@ -554,8 +575,8 @@ func TestSignOutsShareTheSlots(t *testing.T) {
 		}
 		close(proceed)
 		out.Wait()
-		if _, most := w.crowd.atOnce(); most != 2 || len(w.crowd.revoked) != len(names) {
-			t.Errorf("%d revoked, up to %d at once", len(w.crowd.revoked), most)
+		if _, most := w.crowd.atOnce(); most != 2 || len(w.crowd.revocations()) != len(names) {
+			t.Errorf("%d revoked, up to %d at once", len(w.crowd.revocations()), most)
 		}
 	})
 }
@@ -571,14 +592,14 @@ func TestRevocationThatWaitsForASlot(t *testing.T) {
 		out := make(chan error)
 		go func() { out <- w.client("ann").SignOut(t.Context()) }()
 		w.pass(11 * time.Second)
-		if err := <-out; !errors.Is(err, context.DeadlineExceeded) || len(w.crowd.revoked) != 0 {
+		if err := <-out; !errors.Is(err, context.DeadlineExceeded) || len(w.crowd.revocations()) != 0 {
 			t.Errorf("SignOut = %v", err)
 		}
 		w.pass(2 * time.Minute)
 		if _, most := w.crowd.atOnce(); most != 1 {
 			t.Errorf("%d at once", most)
 		}
-		if got := strings.Join(w.crowd.revoked, " "); got != "ann-1" {
+		if got := strings.Join(w.crowd.revocations(), " "); got != "ann-1" {
 			t.Errorf("revoked %q", got)
 		}
 		if n := w.count(SessionEnded); n != 1 {
