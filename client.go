@@ -227,7 +227,7 @@ func (c *Client) snapshot(ctx context.Context) (*snapshot, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = c.wait(ctx, c.loop.ask("", nil))
+		err = c.wait(ctx, "", nil)
 	}
 }
 
@@ -246,9 +246,12 @@ func (c *Client) hopeless(s *snapshot) error {
 	return nil
 }
 
-func (c *Client) wait(ctx context.Context, w *wish) error {
+// wait asks for a renewal and waits for it. It counts as waiting before the loop can
+// tell of what it waits for.
+func (c *Client) wait(ctx context.Context, cause string, about *snapshot) error {
 	c.board.waiting.Add(1)
 	defer c.board.waiting.Add(-1)
+	w := c.loop.ask(cause, about)
 	select {
 	case <-w.done:
 		return w.err
@@ -267,7 +270,7 @@ func (c *Client) replace(ctx context.Context, refused *snapshot) *snapshot {
 		if !s.alive(wall(c.session.clock)) {
 			cause = "" // it came too late: that says nothing against the next one
 		}
-		if c.wait(ctx, c.loop.ask(cause, refused)) != nil {
+		if c.wait(ctx, cause, refused) != nil {
 			return nil
 		}
 		s = c.session.served.Load()
@@ -348,7 +351,7 @@ func (c *Client) SignOut(ctx context.Context) error {
 func (c *Client) Refresh(ctx context.Context) error {
 	s := c.session.served.Load()
 	if s.asleep() {
-		if err := c.wait(ctx, c.loop.ask("", nil)); err != nil {
+		if err := c.wait(ctx, "", nil); err != nil {
 			return err
 		}
 		s = c.session.served.Load()
@@ -356,7 +359,7 @@ func (c *Client) Refresh(ctx context.Context) error {
 	if err := c.hopeless(s); err != nil {
 		return err
 	}
-	return c.wait(ctx, c.loop.ask(causeAsked, s))
+	return c.wait(ctx, causeAsked, s)
 }
 
 // Status returns what the client is doing, and why.
