@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -172,7 +173,7 @@ func newClient(ctx context.Context, cfg Config, random func() float64) (*Client,
 		alone.Login = func(ctx context.Context, _ string) (Token, error) { return cfg.Login(ctx) }
 	}
 	p := newPool(ctx, alone, random)
-	p.single = true
+	p.single, p.herald.most = true, history
 	c, err := p.client(ctx, cfg.Session)
 	if err != nil {
 		_ = p.Close()
@@ -365,9 +366,11 @@ func (c *Client) Refresh(ctx context.Context) error {
 // Status returns what the client is doing, and why.
 func (c *Client) Status() Status { return c.board.read() }
 
-// Events returns the last 128 events, oldest first. The slice is the caller's. A
-// client of a [Pool] keeps none; Config.OnEvent has them.
-func (c *Client) Events() []Event { return c.board.history() }
+// Events returns the last 128 events, oldest first; for a client of a [Pool], those
+// of its session among the last 1,024 of the pool. The slice is the caller's.
+func (c *Client) Events() []Event {
+	return slices.DeleteFunc(c.session.herald.history(), func(e Event) bool { return e.Session != c.session.key })
+}
 
 // Close stops the refresher and waits until it has ended. An exchange that is
 // not written yet is cancelled; one that is written is left to finish and be

@@ -6,8 +6,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
+	"maps"
 	mathrand "math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -174,9 +177,6 @@ func (p *Pool) newClient(session string) *Client {
 	c.session.sleep(new(snapshot))
 	c.board.session, c.board.last = &c.session, c.session.known.Load()
 	c.board.show(c.board.last, true, 0, nil)
-	if p.single {
-		c.board.ring = new(ring)
-	}
 	r := &c.loop
 	p.made++
 	r.common, r.session, r.board, r.number = &p.common, &c.session, &c.board, p.made
@@ -200,6 +200,25 @@ func (c *Client) load(ctx context.Context) error {
 	c.session.agenda.File(&c.loop.entry, c.loop.start(err))
 	return nil
 }
+
+// Sessions yields the names of the sessions that are in memory, in no order, and
+// what their clients are doing. To look is not to use them.
+func (p *Pool) Sessions() iter.Seq2[string, Status] {
+	return func(yield func(string, Status) bool) {
+		p.mu.Lock()
+		all := slices.Collect(maps.Values(p.clients))
+		p.mu.Unlock()
+		for _, w := range all {
+			if c := w.Value(); c != nil && !yield(c.session.key, c.Status()) {
+				return
+			}
+		}
+	}
+}
+
+// Events returns the last 1,024 events of all sessions, oldest first. The slice is
+// the caller's.
+func (p *Pool) Events() []Event { return p.herald.history() }
 
 // sweep forgets the place of a client that is gone.
 func (p *Pool) sweep(session string) {

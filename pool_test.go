@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime"
 	"slices"
@@ -604,6 +605,57 @@ func TestRevocationThatWaitsForASlot(t *testing.T) {
 		}
 		if n := w.count(SessionEnded); n != 1 {
 			t.Errorf("%d sessions ended", n)
+		}
+	})
+}
+
+// A pool tells of its sessions and of what happened to them; a client of what
+// happened to its own.
+func TestPoolTells(t *testing.T) {
+	inTown(t, time.Hour, nil, func(t *testing.T, w *town) {
+		alice, bob := w.client("alice"), w.client("bob")
+		w.signIn("alice", "bob")
+		w.crowd.meet(func(context.Context, string) error { return &RefreshError{Outcome: Rejected} })
+		if err := bob.Refresh(t.Context()); !errors.Is(err, ErrSignedOut) {
+			t.Errorf("of a session that was revoked: %v", err)
+		}
+		w.pass(time.Second)
+		got := maps.Collect(w.pool.Sessions())
+		if len(got) != 2 || got["alice"].State != SignedIn || got["alice"] != alice.Status() || got["bob"].Err == nil {
+			t.Errorf("sessions: %v", got)
+		}
+		for range w.pool.Sessions() {
+			break
+		}
+		var told []string
+		for _, e := range w.pool.Events() {
+			told = append(told, e.Session+" "+string(e.Kind))
+		}
+		if want := []string{"alice session started", "bob session started", "bob session ended"}; !slices.Equal(told, want) {
+			t.Errorf("told %q, want %q", told, want)
+		}
+		if got := alice.Events(); len(got) != 1 || got[0].Session != "alice" {
+			t.Errorf("alice has %v", got)
+		}
+		if got := bob.Events(); len(got) != 2 || got[1].Outcome != Rejected {
+			t.Errorf("bob has %v", got)
+		}
+	})
+}
+
+// To look at a session is not to use it.
+func TestLookingIsNotUsing(t *testing.T) {
+	inTown(t, time.Hour, func(c *PoolConfig) { c.IdleAfter = 3 * time.Minute }, func(t *testing.T, w *town) {
+		w.signIn("alice")
+		for range 6 {
+			w.pass(time.Minute)
+			for range w.pool.Sessions() {
+			}
+		}
+		for name, s := range w.pool.Sessions() {
+			if !s.NextCheck.IsZero() {
+				t.Errorf("%s is kept awake: %+v", name, s)
+			}
 		}
 	})
 }

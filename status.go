@@ -87,8 +87,11 @@ type Event struct {
 	Waiting int // callers that waited for a token or a renewal then
 }
 
-// history is how many events a client remembers: two hours of checks.
-const history = 128
+// How many events are remembered: two hours of checks of a client of its own.
+const (
+	history     = 128
+	poolHistory = 1024
+)
 
 // eventQueue bounds what a slow OnEvent callback can hold up. Status always
 // tells the newest state, so an event that finds no room may be dropped.
@@ -110,38 +113,26 @@ type board struct {
 	err     error
 	broken  error     // what the store failed at last; nil: it works
 	last    *snapshot // the newest that was told of
-	ring    *ring     // the last events; nil: none are kept
 
 	talk *talk // what the log has to tell besides; nil: all is well
 
 	waiting atomic.Int32 // callers that wait for the loop
 }
 
-// A ring is a history of events.
-type ring struct {
-	past   []Event // grows up to history and is a ring from then on
-	oldest int     // where the ring begins
-}
-
-func (r *ring) keep(e Event) {
-	if len(r.past) < history {
-		r.past = append(r.past, e)
-		return
-	}
-	r.past[r.oldest] = e
-	r.oldest = (r.oldest + 1) % history
-}
-
-// A herald hands the events of all sessions to the OnEvent callback, in order. Its
-// one goroutine is owned by close, and exists only if there is a callback.
+// A herald remembers the events of all sessions, and hands them to the OnEvent
+// callback, in order. Its one goroutine is owned by close, and exists only if there
+// is a callback.
 type herald struct {
 	mu     sync.Mutex
+	most   int        // that are remembered
+	past   []Event    // grows up to most and is a ring from then on
+	oldest int        // where the ring begins
 	events chan Event // nil without a callback, and after close
 	done   chan struct{}
 }
 
 func newHerald(callback func(Event)) *herald {
-	h := &herald{done: make(chan struct{})}
+	h := &herald{most: poolHistory, done: make(chan struct{})}
 	if callback == nil {
 		close(h.done)
 		return h
@@ -174,16 +165,6 @@ func (b *board) nextCheck() time.Time {
 		return time.Time{}
 	}
 	return b.began.Add(b.next)
-}
-
-// history returns what was told, oldest first.
-func (b *board) history() []Event {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ring == nil {
-		return nil
-	}
-	return slices.Concat(b.ring.past[b.ring.oldest:], b.ring.past[:b.ring.oldest])
 }
 
 // enter begins a state, which has no end once the client is closed.
@@ -293,7 +274,7 @@ func (b *board) sleep(n *snapshot) {
 	b.last, b.shown, b.next = n, n, -1
 }
 
-// tell logs an event and hands it to the herald.
+// tell logs an event and tells the herald.
 func (b *board) tell(e Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -302,17 +283,20 @@ func (b *board) tell(e Event) {
 
 func (b *board) tellLocked(e Event) {
 	e.Session, e.Time, e.Waiting = b.key, wall(b.clock), int(b.waiting.Load())
-	if b.ring != nil {
-		b.ring.keep(e)
-	}
 	b.write(e)
 	b.herald.cry(e)
 }
 
-// cry hands an event to the callback's goroutine, never waiting.
+// cry keeps an event, and hands it to the callback's goroutine, never waiting.
 func (h *herald) cry(e Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if len(h.past) < h.most {
+		h.past = append(h.past, e)
+	} else {
+		h.past[h.oldest] = e
+		h.oldest = (h.oldest + 1) % h.most
+	}
 	if h.events == nil {
 		return
 	}
@@ -320,6 +304,13 @@ func (h *herald) cry(e Event) {
 	case h.events <- e:
 	default:
 	}
+}
+
+// history returns what was told, oldest first.
+func (h *herald) history() []Event {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Concat(h.past[h.oldest:], h.past[:h.oldest])
 }
 
 // close waits until the callback has seen every event. Nothing is told after it.

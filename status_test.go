@@ -215,17 +215,13 @@ func TestWall(t *testing.T) {
 // The last events are kept, oldest first, and the caller's slice is a copy.
 func TestHistory(t *testing.T) {
 	b := boardOf(clock.NewMock(), nil, &snapshot{err: ErrSignedOut})
-	b.tell(Event{})
-	if got := b.history(); got != nil {
-		t.Errorf("a client of a pool keeps %v", got)
-	}
-	b.ring = new(ring)
-	if got := b.history(); len(got) != 0 {
+	if got := b.herald.history(); len(got) != 0 {
 		t.Errorf("before anything was told: %v", got)
 	}
+	b.herald.most = history
 	for n := 1; n <= 3*history+5; n++ {
 		b.tell(Event{Took: time.Duration(n)})
-		got := b.history()
+		got := b.herald.history()
 		if want := min(n, history); len(got) != want || got[0].Took != time.Duration(n-want+1) || got[want-1].Took != time.Duration(n) {
 			t.Fatalf("after %d: %d events, from %d to %d", n, len(got), got[0].Took, got[len(got)-1].Took)
 		}
