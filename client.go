@@ -189,9 +189,7 @@ func (c *Client) HTTP() *http.Client { return &http.Client{Transport: c.Transpor
 // Transport returns the transport of HTTP, for composing with others.
 func (c *Client) Transport() *Transport {
 	t := &Transport{Source: c, Origins: c.session.cfg.Origins, Base: c.session.cfg.Base}
-	if w, ok := c.session.cfg.Issuer.(wrapper); ok {
-		t.Base = w.Wrap(t.base(), c)
-	}
+	t.wrapper, _ = c.session.cfg.Issuer.(wrapper)
 	return t
 }
 
@@ -215,7 +213,7 @@ func (c *Client) snapshot(ctx context.Context) (*snapshot, error) {
 	var err error
 	for {
 		s := c.session.served.Load()
-		if s.alive(wall(c.session.clock)) {
+		if s.alive(c.session.clock.Now()) { // no wall needed: the life has none but wall times
 			return s, nil
 		}
 		if err == nil {

@@ -20,8 +20,9 @@ import (
 //	Origins() []string                         // where tokens may go if Config.Origins is nil
 //	ReuseGrace() time.Duration                 // how long a spent refresh token is still accepted
 //
-//	// Wrap returns what sends requests in place of base, if they need more than
-//	// the access token, such as a proof of possession. s is the Client.
+//	// Wrap returns what sends requests in place of base whose token is not of type
+//	// Bearer and needs more than a header, such as a proof of possession (RFC 6749,
+//	// section 7.1). s is the Client.
 //	Wrap(base http.RoundTripper, s TokenSource) http.RoundTripper
 type Issuer interface {
 	// Refresh exchanges t for a new token. t.RefreshToken may be empty (client
@@ -47,7 +48,7 @@ type revoker interface {
 	Revoke(ctx context.Context, t Token) error
 }
 
-// A wrapper is an Issuer whose tokens need more than a header.
+// A wrapper is an Issuer whose tokens may need more than a header.
 type wrapper interface {
 	Wrap(base http.RoundTripper, s TokenSource) http.RoundTripper
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,6 +52,9 @@ func (s *snapshot) with(r record.Record) *snapshot {
 func (s *snapshot) setHeader(h string) {
 	s.header[0], s.Tokens.AccessToken = h, h[len(h)-len(s.Tokens.AccessToken):]
 }
+
+// bearer says that the header is all that a request needs.
+func (s *snapshot) bearer() bool { return strings.HasPrefix(s.header[0], "Bearer ") }
 
 func (s *snapshot) before() past {
 	if s.past == nil {

@@ -347,7 +347,7 @@ func TestClockOfAnotherHost(t *testing.T) {
 	})
 }
 
-// A wrappingIssuer has requests sent its own way.
+// A wrappingIssuer has requests with tokens that are no bearer's sent its own way.
 type wrappingIssuer struct{ *farIssuer }
 
 func (wrappingIssuer) Wrap(base http.RoundTripper, s TokenSource) http.RoundTripper {
@@ -376,14 +376,20 @@ func TestIssuerThatWraps(t *testing.T) {
 		far, _ := c.Issuer.(*farIssuer)
 		c.Issuer, c.Base = wrappingIssuer{far}, base
 	}, func(t *testing.T, w *world) {
-		w.signIn()
-		resp, err := w.client.HTTP().Get("https://api.example.com/")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = resp.Body.Close()
-		if proof != "for access-1" {
-			t.Fatalf("the wrapper added %q", proof)
+		for kind, want := range map[string]string{"Bearer": "", "Proven": "for access-1"} {
+			token := w.issuer.mint()
+			token.TokenType, token.AccessToken = kind, "access-1"
+			if err := w.client.SignIn(t.Context(), token); err != nil {
+				t.Fatal(err)
+			}
+			resp, err := w.client.HTTP().Get("https://api.example.com/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			if proof != want {
+				t.Errorf("with a token of type %s the wrapper added %q", kind, proof)
+			}
 		}
 	})
 }

@@ -20,12 +20,6 @@ type TokenSource interface {
 	Token(ctx context.Context) (Token, error)
 }
 
-// renewer is a TokenSource that can do more than the interface says; *Client is.
-type renewer interface {
-	snapshot(ctx context.Context) (*snapshot, error)
-	replace(ctx context.Context, refused *snapshot) *snapshot
-}
-
 // A Transport is an http.RoundTripper that adds an access token to requests for
 // its origins. All others, and requests that have an Authorization header of
 // their own, pass as they are. So do those of a redirect chain that has once
@@ -47,9 +41,12 @@ type Transport struct {
 	// Base sends the requests. Nil means http.DefaultTransport.
 	Base http.RoundTripper
 
+	wrapper wrapper // nil: a header is all that tokens need
+
 	once    sync.Once
 	origins []*origin.Origin
-	client  renewer // Source, if it is one
+	client  *Client           // Source, if it is one
+	wrapped http.RoundTripper // around Base; nil without a wrapper
 	fault   error
 }
 
@@ -71,7 +68,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		roundtrip.CloseBody(req)
 		return nil, err
 	}
-	resp, err := t.base().RoundTrip(roundtrip.With(req, "Authorization", s.header[:]))
+	resp, err := t.under(s).RoundTrip(roundtrip.With(req, "Authorization", s.header[:]))
 	if err != nil || resp.StatusCode != http.StatusUnauthorized || !roundtrip.Rewindable(req) || forbidden(resp) {
 		return resp, err
 	}
@@ -102,7 +99,15 @@ func (t *Transport) replay(req *http.Request, resp *http.Response, refused *snap
 	if err := roundtrip.Again(again, req, resp); err != nil {
 		return resp, nil //nolint:nilerr // a body that cannot be rewound makes the 401 the answer
 	}
-	return t.base().RoundTrip(again)
+	return t.under(s).RoundTrip(again)
+}
+
+// under is what sends a request with the token of s.
+func (t *Transport) under(s *snapshot) http.RoundTripper {
+	if t.wrapped != nil && !s.bearer() {
+		return t.wrapped
+	}
+	return t.base()
 }
 
 // forbidden says that a 401 complains of what a new token would not mend: the
@@ -145,7 +150,10 @@ func (t *Transport) prepare() {
 		}
 		t.origins = append(t.origins, &o)
 	}
-	t.client, _ = t.Source.(renewer)
+	t.client, _ = t.Source.(*Client)
+	if t.wrapper != nil {
+		t.wrapped = t.wrapper.Wrap(t.base(), t.Source)
+	}
 }
 
 // covers says whether req and all requests whose redirects led to it go to the

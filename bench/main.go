@@ -1,9 +1,9 @@
 // Command bench measures what evertoken costs and what it spares, beside other
-// clients: what a renewal costs at each store, what a request costs, and what
-// requests wait for when tokens expire. All that is compared takes turns, or runs
+// clients: what a request costs, what requests wait for when tokens expire, what
+// many sessions take, and what a renewal costs at each store. All that is compared takes turns, or runs
 // at the same time, within one run; the ratios count, not the times.
 //
-//	go run ./bench [-report FOLDER] [-patience TIME] [request] [expiry] [stores]
+//	go run ./bench [-report FOLDER] [-patience TIME] [request] [expiry] [sessions] [stores]
 package main
 
 import (
@@ -42,6 +42,7 @@ func parts(patience time.Duration) []part {
 			return measureRequests(ctx, effort{rounds: 21, turns: 5, requests: 5000})
 		}},
 		{"expiry", func(ctx context.Context) (section, error) { return measureExpiry(ctx, patience) }},
+		{"sessions", func(ctx context.Context) (section, error) { return measureSessions(ctx, 200) }},
 		{"stores", func(ctx context.Context) (section, error) { return measureStores(ctx, 201) }},
 	}
 }

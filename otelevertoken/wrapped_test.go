@@ -32,6 +32,7 @@ type full struct {
 	plain
 	fault   error
 	revoked int
+	proved  int
 }
 
 func (f *full) Validate() error           { return f.fault }
@@ -44,13 +45,19 @@ func (f *full) Revoke(_ context.Context, t evertoken.Token) error {
 }
 
 func (f *full) Wrap(base http.RoundTripper, _ evertoken.TokenSource) http.RoundTripper {
-	return proving{base}
+	return proving{base, f}
 }
 
 // A proving transport is what an issuer may put in front of another.
-type proving struct{ base http.RoundTripper }
+type proving struct {
+	base http.RoundTripper
+	by   *full
+}
 
-func (p proving) RoundTrip(r *http.Request) (*http.Response, error) { return p.base.RoundTrip(r) }
+func (p proving) RoundTrip(r *http.Request) (*http.Response, error) {
+	p.by.proved++
+	return p.base.RoundTrip(r)
+}
 
 func instrumented(t *testing.T, cfg evertoken.Config, o otelevertoken.Options) (evertoken.Config, *evertoken.Client, error) {
 	t.Helper()
@@ -87,19 +94,27 @@ func TestFaultsAreStillTold(t *testing.T) {
 func TestOptionalMethods(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
 	f := &full{}
-	cfg, client, err := instrumented(t, evertoken.Config{Issuer: f}, otelevertoken.Options{TracerProvider: trace.NewTracerProvider(trace.WithSyncer(spans))})
+	api := roundTrip(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
+	})
+	cfg, client, err := instrumented(t, evertoken.Config{Issuer: f, Base: api}, otelevertoken.Options{TracerProvider: trace.NewTracerProvider(trace.WithSyncer(spans))})
 	if err != nil {
 		t.Fatal(err)
-	}
-	if _, wrapped := client.Transport().Base.(proving); !wrapped {
-		t.Errorf("Wrap was not used: %T", client.Transport().Base)
 	}
 	if g := cfg.Issuer.(interface{ ReuseGrace() time.Duration }).ReuseGrace(); g != 30*time.Second {
 		t.Errorf("ReuseGrace = %v", g)
 	}
 	ctx, request := trace.NewTracerProvider(trace.WithSyncer(spans)).Tracer("test").Start(t.Context(), "sign out")
-	if err := client.SignIn(ctx, evertoken.Token{AccessToken: "a", RefreshToken: "r"}); err != nil {
+	if err := client.SignIn(ctx, evertoken.Token{AccessToken: "a", RefreshToken: "r", TokenType: "Proven"}); err != nil {
 		t.Fatal(err)
+	}
+	resp, err := client.HTTP().Get("https://api.example.com/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if f.proved != 1 {
+		t.Errorf("Wrap was used for %d requests", f.proved)
 	}
 	if err := client.SignOut(ctx); err == nil || f.revoked != 1 {
 		t.Errorf("SignOut = %v, revoked %d times", err, f.revoked)
@@ -113,7 +128,7 @@ func TestOptionalMethods(t *testing.T) {
 // An issuer without them behaves as such.
 func TestNoOptionalMethods(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
-	base := proving{http.DefaultTransport}
+	base := proving{http.DefaultTransport, &full{}}
 	cfg, client, err := instrumented(t, evertoken.Config{Issuer: plain{}, Origins: []string{"https://api.example.com"}, Base: base},
 		otelevertoken.Options{TracerProvider: trace.NewTracerProvider(trace.WithSyncer(spans))})
 	if err != nil {
@@ -177,3 +192,7 @@ func TestStores(t *testing.T) {
 		t.Error("a lease of the kernel does not last any more")
 	}
 }
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

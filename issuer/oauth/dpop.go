@@ -101,7 +101,7 @@ func (i *Issuer) wantsNonce(a *exchange.Answer) bool {
 }
 
 // Wrap adds to each request with a token that is bound to a key the proof that
-// the key is here. It is for [evertoken.New], which calls it.
+// the key is here. It is for [evertoken.Transport], which calls it.
 func (i *Issuer) Wrap(base http.RoundTripper, s evertoken.TokenSource) http.RoundTripper {
 	_ = i.Validate() // whoever sends the first token request is told
 	return &dpop.Transport{Base: base, Source: s, Keys: &i.keys, Nonces: &i.nonces, Now: i.clock.Now}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/evertoken/evertoken"
+	"github.com/evertoken/evertoken/issuer/oauth"
+)
+
+// A holding is what one session at rest takes of a process.
+type holding struct {
+	name              string
+	bytes, goroutines float64
+}
+
+// measureSessions compares what many sessions take at rest, and shows what a check
+// of a pool costs as it grows.
+func measureSessions(ctx context.Context, sessions int) (section, error) {
+	s := section{title: "Many sessions in one process", text: fmt.Sprintf(sessionsText, sessions)}
+	all := make([]holding, 0, 1+len(peers()))
+	for _, p := range append([]peer{{name: "evertoken, Pool"}}, peers()...) {
+		h, err := hold(ctx, p, sessions)
+		if err != nil {
+			return section{}, fmt.Errorf("%s: %w", p.name, err)
+		}
+		all = append(all, h)
+	}
+	growth, err := measureGrowth(ctx)
+	s.tables = []table{holdings(all), growth}
+	return s, err
+}
+
+// hold makes sessions that each have sent a request, and weighs them.
+func hold(ctx context.Context, p peer, sessions int) (holding, error) {
+	f, err := listen(time.Hour)
+	if err != nil {
+		return holding{}, err
+	}
+	defer f.close()
+	connect, stop, err := p.connect, func() {}, error(nil)
+	if connect == nil {
+		connect, stop, err = connectPool(f)
+	}
+	if err != nil {
+		return holding{}, err
+	}
+	defer func() { stop() }()
+	clients := make([]http.RoundTripper, sessions)
+	heap, goroutines := inUse()
+	for i := range clients {
+		t, end, err := connect(ctx, f, f)
+		if err != nil {
+			return holding{}, err
+		}
+		before := stop
+		stop = func() { end(); before() }
+		if _, err := alone(ctx, t, 1); err != nil {
+			return holding{}, err
+		}
+		clients[i] = t
+	}
+	heap2, goroutines2 := inUse()
+	runtime.KeepAlive(clients)
+	n := float64(sessions)
+	return holding{p.name, float64(heap2-heap) / n, float64(goroutines2-goroutines) / n}, nil
+}
+
+// inUse is the memory and the goroutines in use, once what was begun has ended.
+func inUse() (heap, goroutines int) {
+	var m runtime.MemStats
+	for range 3 {
+		runtime.GC()
+		time.Sleep(50 * time.Millisecond)
+	}
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc), runtime.NumGoroutine()
+}
+
+// connectPool returns what connects one more session of a pool.
+func connectPool(f *farEnd) (connect func(context.Context, *farEnd, http.RoundTripper) (http.RoundTripper, func(), error), stop func(), err error) {
+	id, err := oauth.Public("bench")
+	if err != nil {
+		return nil, nil, err
+	}
+	pool, err := evertoken.NewPool(evertoken.PoolConfig{Config: evertoken.Config{
+		Issuer: &oauth.Issuer{TokenURL: f.url("/token"), Client: id, Transport: f.transport}, Origins: []string{apiOrigin},
+		Base: f, Logger: slog.New(slog.DiscardHandler),
+	}})
+	if err != nil {
+		return nil, nil, err
+	}
+	made := 0
+	connect = func(ctx context.Context, _ *farEnd, _ http.RoundTripper) (http.RoundTripper, func(), error) {
+		made++
+		client, err := pool.Client(ctx, "user-"+strconv.Itoa(made))
+		if err != nil {
+			return nil, nil, err
+		}
+		return client.Transport(), func() {}, client.SignIn(ctx, evertoken.Token{RefreshToken: "refresh"})
+	}
+	return connect, func() { _ = pool.Close() }, nil
+}
+
+func holdings(all []holding) table {
+	t := table{title: "A session at rest", head: []string{"client", "bytes a session", "goroutines a session"}}
+	for _, h := range all {
+		t.add(h.name, fmt.Sprintf("%.0f", h.bytes), fmt.Sprintf("%.2f", h.goroutines))
+	}
+	return t
+}
+
+// measureGrowth runs the benchmark of the pool, which is in its own package because
+// it looks at when checks are made.
+func measureGrowth(ctx context.Context) (table, error) {
+	out, err := exec.CommandContext(ctx, "go", "test", "-C", "..", "-run", "-", "-bench", "^BenchmarkPool$", "-benchtime", "21x", ".").CombinedOutput()
+	if err != nil {
+		return table{}, fmt.Errorf("%w\n%s", err, out)
+	}
+	return readGrowth(out)
+}
+
+// readGrowth makes a table of what a benchmark has printed.
+func readGrowth(out []byte) (table, error) {
+	t := table{title: "A pool as it grows", head: []string{"sessions", "time of a check that is due", "goroutines at most", "bytes a session, beside its token"}}
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	for lines.Scan() {
+		_, rest, ok := strings.Cut(lines.Text(), "/sessions=")
+		if !ok {
+			continue
+		}
+		fields := strings.Fields(rest)
+		found := map[string]float64{}
+		for i := 2; i+1 < len(fields); i += 2 {
+			found[fields[i+1]], _ = strconv.ParseFloat(fields[i], 64)
+		}
+		sessions, _, _ := strings.Cut(fields[0], "-")
+		t.add(sessions, time.Duration(found["ns/check"]).Round(100*time.Nanosecond).String(),
+			fmt.Sprintf("%.0f", found["goroutines"]), fmt.Sprintf("%.0f", found["B/session"]))
+	}
+	if len(t.rows) == 0 {
+		return table{}, fmt.Errorf("no figures in: %s", out)
+	}
+	return t, nil
+}
+
+const sessionsText = `What each of %d sessions takes while nobody uses it, with a token that lives for an hour: the growth of the
+heap after a collection, the token and all that a client has beside it included, and the goroutines. Only evertoken
+renews all of these sessions by itself; the others do nothing before their next request. The second table is of a
+pool alone: 500 checks are due at a time, of however many sessions.`
