@@ -136,7 +136,7 @@ func (w *worker) visit(ctx context.Context, browser *http.Client, store storage.
 			if ctx.Err() != nil {
 				return
 			}
-			w.count(err, time.Since(began), err != nil && wronged(ctx, browser, store, t))
+			w.count(err, time.Since(began), err != nil && !t.lost(err) && wronged(ctx, browser, store, t))
 		}
 	}
 }
@@ -158,6 +158,11 @@ func request(ctx context.Context, browser *http.Client, url string) error {
 	}
 	return nil
 }
+
+// lost says that a request failed because the session was lost, as it may be without a
+// grace. Of the next sign-in, which is somebody else's, a client learns by its next
+// check.
+func (t task) lost(err error) bool { return t.Grace == 0 && errors.Is(err, evertoken.ErrSignedOut) }
 
 // wronged says that requests fail although the store has a token: one that is made
 // while it is known to be there fails as well.
