@@ -89,6 +89,7 @@ func (s *stage) signIn() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	synctest.Wait() // for the loop to have seen it
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lines = nil
