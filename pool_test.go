@@ -129,8 +129,7 @@ func (c *crowd) slow(names ...string) func(context.Context, string) error {
 	}
 }
 
-// A town is a pool in a bubble, whose own time it keeps: timers of a mock clock must
-// not be made by many goroutines while it is moved.
+// A town is a pool in a bubble, whose own time it keeps.
 type town struct {
 	*world // its client and its clock are not used
 	clock  bubbleClock
@@ -146,6 +145,12 @@ func (c bubbleClock) Now() time.Time {
 	began := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // see package synctest
 	return epoch.Add(c.Clock.Now().Sub(began))
 }
+
+// Add lets time go by.
+func (c bubbleClock) Add(d time.Duration) { <-time.After(d) }
+
+// Set lets it go by until t.
+func (c bubbleClock) Set(t time.Time) { c.Add(t.Sub(c.Now())) }
 
 // pass lets time go by.
 func (w *town) pass(d time.Duration) {

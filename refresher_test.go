@@ -108,7 +108,7 @@ func fails(err error) func(context.Context, Token) (Token, error) {
 // A world is one client in a bubble, with the far end and the clock in hand.
 type world struct {
 	t      *testing.T
-	clock  *clock.Mock
+	clock  movable
 	issuer *farIssuer
 	store  storage.Store
 	client *Client
@@ -118,12 +118,31 @@ type world struct {
 	mu     sync.Mutex
 }
 
+// A movable clock is what a test can move.
+type movable interface {
+	Clock
+	Add(d time.Duration)
+	Set(t time.Time)
+}
+
 // inWorld runs f in a bubble. The first check comes a full interval after the
 // start, and backoff takes its ceiling, for the random source always draws zero.
 func inWorld(t *testing.T, lifetime time.Duration, change func(*Config), f func(*testing.T, *world)) {
 	t.Helper()
+	inWorldOf(t, func() movable { return clock.NewMock() }, lifetime, change, f)
+}
+
+// inWorldOfMany is for several clients, who live on the time of the bubble: timers
+// of a mock clock must not be made by many goroutines while it is moved.
+func inWorldOfMany(t *testing.T, lifetime time.Duration, change func(*Config), f func(*testing.T, *world)) {
+	t.Helper()
+	inWorldOf(t, func() movable { return bubbleClock{clock.New()} }, lifetime, change, f)
+}
+
+func inWorldOf(t *testing.T, newClock func() movable, lifetime time.Duration, change func(*Config), f func(*testing.T, *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, clock: clock.NewMock(), store: storage.NewMemory()}
+		w := &world{t: t, clock: newClock(), store: storage.NewMemory()}
 		w.clock.Set(epoch)
 		w.issuer = &farIssuer{clock: w.clock, lifetime: lifetime}
 		w.cfg = Config{Issuer: w.issuer, Clock: w.clock, Store: w.store, Logger: slog.New(slog.DiscardHandler)}
@@ -783,7 +802,7 @@ func TestUnreadableStoreNeverSignsOut(t *testing.T) {
 }
 
 func TestTwoClientsShareASession(t *testing.T) {
-	inWorld(t, 10*time.Minute, nil, func(t *testing.T, w *world) {
+	inWorldOfMany(t, 10*time.Minute, nil, func(t *testing.T, w *world) {
 		w.signIn()
 		other, err := newClient(t.Context(), w.cfg, func() float64 { return 0.5 })
 		if err != nil {
@@ -815,7 +834,7 @@ func TestTokensThatAreAlwaysDueAreRenewedByOne(t *testing.T) {
 func fourRenewAsOne(t *testing.T, grace time.Duration) {
 	t.Helper()
 	known := func(c *Config) { c.Issuer = graceIssuer{c.Issuer.(*farIssuer), grace} }
-	inWorld(t, 5*time.Minute, known, func(t *testing.T, w *world) {
+	inWorldOfMany(t, 5*time.Minute, known, func(t *testing.T, w *world) {
 		w.signIn()
 		for _, draw := range []float64{0.25, 0.5, 0.75} {
 			other, err := newClient(t.Context(), w.cfg, func() float64 { return draw })

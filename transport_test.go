@@ -448,11 +448,12 @@ func TestRedirectToAnotherHost(t *testing.T) {
 // An issuer that cannot be dialled does not hold up Close, nor is that a failure.
 func TestCloseWhileDialing(t *testing.T) {
 	var log strings.Builder
-	dialing := make(chan struct{})
-	base := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	dialing, over := make(chan struct{}), make(chan struct{})
+	defer close(over) // net/http goes on dialling for the next request
+	base := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 		close(dialing)
-		<-ctx.Done()
-		return nil, ctx.Err()
+		<-over
+		return nil, errors.New("unreachable")
 	}}
 	c, issuer := signedIn(t, Config{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	issuer.then(func(ctx context.Context, _ Token) (Token, error) {
