@@ -2,6 +2,7 @@ package statuspage
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"github.com/evertoken/evertoken"
@@ -19,6 +20,7 @@ const (
 	lanesTop   = 8
 	axisHeight = 26
 	shortest   = 20 * time.Second // that a chart shows
+	cell       = 6                // pixels in which one of several like marks is drawn
 )
 
 // A chart is a timeline: tokens, checks, exchanges, failures and who waited.
@@ -34,7 +36,16 @@ type chart struct {
 	Now           float64
 	Check         float64 // where the next check is; 0: not shown
 
+	topics   []topic
 	from, to time.Time
+	drawn    map[spot]bool
+}
+
+// A spot is where something of one look is drawn.
+type spot struct {
+	class string
+	y     float64
+	cell  int
 }
 
 type lane struct {
@@ -58,26 +69,21 @@ type label struct {
 	Text string
 }
 
-// The lanes from above.
+// A topic is what a lane shows, by its name.
+type topic string
+
 const (
-	tokens = iota
-	checks
-	refreshes
-	troubles
-	waits
+	tokens    topic = "Tokens"
+	sessions  topic = "Sessions" // where they began and ended
+	checks    topic = "Checks"
+	refreshes topic = "Refreshes"
+	troubles  topic = "Failures"
+	waits     topic = "Waiting"
 )
 
 func newChart(s evertoken.Status, events []evertoken.Event, now time.Time, width int) chart {
-	c := chart{Class: "wide", Width: width, Left: 84, Right: float64(width) - 6, Height: lanesTop + 5*laneHeight + axisHeight}
-	if width == narrow {
-		c.Class, c.Left = "narrow", 62
-	}
-	c.Bottom = lanesTop + 5*laneHeight
-	for i, name := range []string{"Tokens", "Checks", "Refreshes", "Failures", "Waiting"} {
-		c.Lanes = append(c.Lanes, lane{c.y(i), name})
-	}
-	c.reach(s, events, now)
-	c.Now = c.x(now)
+	c := blank(width, tokens, checks, refreshes, troubles, waits)
+	c.reach(events, now, s.NextCheck, s.Expiry)
 	if s.NextCheck.After(now) && s.NextCheck.Before(c.to) {
 		c.Check = c.x(s.NextCheck)
 	}
@@ -87,9 +93,31 @@ func newChart(s evertoken.Status, events []evertoken.Event, now time.Time, width
 	return c
 }
 
+// newPoolChart is of many sessions, whose tokens are too many to be drawn.
+func newPoolChart(events []evertoken.Event, now time.Time, width int) chart {
+	c := blank(width, sessions, refreshes, troubles, waits)
+	c.reach(events, now)
+	c.drawEvents(events, now)
+	c.drawAxis(now)
+	return c
+}
+
+func blank(width int, topics ...topic) chart {
+	c := chart{Class: "wide", Width: width, Left: 84, Right: float64(width) - 6, topics: topics, drawn: map[spot]bool{}}
+	if width == narrow {
+		c.Class, c.Left = "narrow", 62
+	}
+	bottom := lanesTop + len(topics)*laneHeight
+	c.Height, c.Bottom = bottom+axisHeight, float64(bottom)
+	for _, t := range topics {
+		c.Lanes = append(c.Lanes, lane{c.y(t), string(t)})
+	}
+	return c
+}
+
 // reach decides which time is shown: all that is remembered, and up to a third as
 // much of what is to come.
-func (c *chart) reach(s evertoken.Status, events []evertoken.Event, now time.Time) {
+func (c *chart) reach(events []evertoken.Event, now time.Time, ahead ...time.Time) {
 	c.from = now.Add(-shortest)
 	if len(events) > 0 && events[0].Time.Before(c.from) {
 		c.from = events[0].Time
@@ -97,7 +125,7 @@ func (c *chart) reach(s evertoken.Status, events []evertoken.Event, now time.Tim
 	past := now.Sub(c.from)
 	c.from = c.from.Add(-past / 40)
 	c.to = now.Add(past / 12)
-	for _, t := range []time.Time{s.NextCheck, s.Expiry} {
+	for _, t := range ahead {
 		if t.After(c.to) {
 			c.to = t.Add(past / 40)
 		}
@@ -105,9 +133,12 @@ func (c *chart) reach(s evertoken.Status, events []evertoken.Event, now time.Tim
 	if most := now.Add(past / 3); c.to.After(most) {
 		c.to = most
 	}
+	c.Now = c.x(now)
 }
 
-func (c *chart) y(lane int) float64 { return lanesTop + (float64(lane)+0.5)*laneHeight }
+func (c *chart) y(t topic) float64 {
+	return lanesTop + (float64(slices.Index(c.topics, t))+0.5)*laneHeight
+}
 
 // x is where an instant is, or the nearest edge.
 func (c *chart) x(t time.Time) float64 {
@@ -191,22 +222,35 @@ func (c *chart) drawEvents(events []evertoken.Event, now time.Time) {
 		most = max(most, e.Waiting)
 	}
 	for _, e := range events {
-		at, y := c.x(e.Time), c.y(laneOf(e))
-		if e.Took > 0 {
+		at, y := c.x(e.Time), c.y(c.topicOf(e))
+		if e.Took > 0 && c.free("took "+markOf(e).Class, at, y) {
 			c.bar(e.Time.Add(-e.Took), e.Time, y-1.5, 3, "took "+markOf(e).Class, "took "+span(e.Took))
 		}
-		if e.Waiting > 0 {
+		if e.Waiting > 0 && c.free("waiting", at, 0) {
 			height := 4 + (laneHeight-14)*float64(e.Waiting)/float64(most)
 			c.Bars = append(c.Bars, bar{at - 2, c.y(waits) + laneHeight/2 - 5 - height, 4, height, "waiting", clock(e.Time, now) + waited(e)})
 		}
-		c.Points = append(c.Points, point{at, y, markOf(e), clock(e.Time, now) + " " + tell(e, 1, now)})
+		if c.free(markOf(e).Class, at, y) {
+			c.Points = append(c.Points, point{at, y, markOf(e), clock(e.Time, now) + " " + tell(e, 1, now)})
+		}
 	}
 }
 
-func laneOf(e evertoken.Event) int {
+// free says that nothing of this look is drawn there yet: a pool remembers more
+// than can be told apart.
+func (c *chart) free(class string, x, y float64) bool {
+	s := spot{class, y, int(x / cell)}
+	free := !c.drawn[s]
+	c.drawn[s] = true
+	return free
+}
+
+func (c *chart) topicOf(e evertoken.Event) topic {
 	switch {
 	case e.Kind == evertoken.Checked:
 		return checks
+	case slices.Contains(c.topics, sessions) && (e.Kind == evertoken.SessionStarted || e.Kind == evertoken.SessionEnded):
+		return sessions
 	case e.Kind == evertoken.Failed, e.Kind == evertoken.SessionEnded && e.Err != nil:
 		return troubles
 	}

@@ -11,6 +11,17 @@ import (
 	"github.com/evertoken/evertoken/statuspage"
 )
 
+// The page of a pool, and with ?session=NAME that of one of its sessions.
+func ExampleHandler_pool() {
+	pool, err := evertoken.NewPool(evertoken.PoolConfig{Config: evertoken.Config{
+		Issuer: &lightnap.Issuer{BaseURL: "https://api.example.com"},
+	}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	http.Handle("/debug/evertoken", statuspage.Handler(pool))
+}
+
 // The page of a client, on a port of its own that only this machine can reach.
 func ExampleHandler() {
 	client, err := evertoken.New(context.Background(), evertoken.Config{

@@ -12,8 +12,9 @@ import (
 type entry struct {
 	When, Ago string
 	mark
-	Text  string
-	Error string
+	Session, Link string // for many; empty: the page is of one
+	Text          string
+	Error         string
 }
 
 // entries is how many lines the history has.
@@ -25,14 +26,16 @@ func newHistory(events []evertoken.Event, scrub scrubber, now time.Time) []entry
 	var all []entry
 	for i := len(events) - 1; i >= 0 && len(all) < entries; {
 		e, n := events[i], row(events[:i+1])
-		all = append(all, entry{clock(e.Time, now), away(e.Time, now), markOf(e), tell(e, n, now), scrub.text(e.Err)})
+		all = append(all, entry{
+			When: clock(e.Time, now), Ago: away(e.Time, now), mark: markOf(e), Session: e.Session, Text: tell(e, n, now), Error: scrub.text(e.Err),
+		})
 		i -= n
 	}
 	return all
 }
 
-// row is how many of the last events are of one kind: checks, or failures of one
-// outcome.
+// row is how many of the last events are of one session and one kind: checks, or
+// failures of one outcome.
 func row(events []evertoken.Event) int {
 	last := events[len(events)-1]
 	if last.Kind != evertoken.Checked && last.Kind != evertoken.Failed {
@@ -40,7 +43,7 @@ func row(events []evertoken.Event) int {
 	}
 	n := 0
 	for _, e := range slices.Backward(events) {
-		if e.Kind != last.Kind || markOf(e) != markOf(last) {
+		if e.Session != last.Session || e.Kind != last.Kind || markOf(e) != markOf(last) {
 			break
 		}
 		n++

@@ -13,7 +13,10 @@
     const main = page.querySelector("main");
     if (main === null) throw new Error("not the status page");
     document.title = page.title;
-    document.querySelector("main").className = main.className;
+    const shown = document.querySelector("main");
+    shown.className = main.className;
+    const parts = (of) => [...of.children].map((part) => part.id).join();
+    if (parts(shown) !== parts(main)) shown.innerHTML = main.innerHTML;
     for (const old of sections()) {
       const now = page.getElementById(old.id);
       if (now !== null && now.innerHTML !== old.innerHTML) old.innerHTML = now.innerHTML;
@@ -24,7 +27,7 @@
     const answer = await fetch(location.href, {
       headers: { Accept: "text/html" }, cache: "no-store", signal: AbortSignal.timeout(5000),
     });
-    if (!answer.ok) throw new Error(answer.statusText);
+    if (!answer.ok && answer.status !== 404) throw new Error(answer.statusText); // a session may have left memory
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (!selecting()) show(page);
   };

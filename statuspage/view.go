@@ -9,6 +9,7 @@ import (
 
 // A view is all that the page says.
 type view struct {
+	Session  string // one of a pool's; empty: the page is a client's
 	Look     string // ok, busy, warn, bad or off
 	Headline string
 	Lead     string // one line below it
@@ -37,7 +38,7 @@ func newView(s evertoken.Status, events []evertoken.Event, now time.Time) view {
 		Look: look(s, now), Headline: headline(s, now), Lead: lead(s, now), explanation: explain(s),
 		Error: scrub.text(s.Err), Gauge: newGauge(s, now), Facts: facts(s, scrub, now),
 		History: newHistory(events, scrub, now), Legend: legend(events),
-		Now: now.Format("2 January 2006 15:04:05 MST"),
+		Now: stamp(now),
 	}
 	if s.Err == nil {
 		v.Error = scrub.text(s.StoreErr)
@@ -47,6 +48,8 @@ func newView(s evertoken.Status, events []evertoken.Event, now time.Time) view {
 	}
 	return v
 }
+
+func stamp(now time.Time) string { return now.Format("2 January 2006 15:04:05 MST") }
 
 // valid says that requests can have a token.
 func valid(s evertoken.Status, now time.Time) bool {
