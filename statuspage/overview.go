@@ -139,7 +139,7 @@ type overview struct {
 	Timeline []chart
 	Legend   []key
 	Sessions []line
-	More     int // sessions that are not among them
+	More     string // how many are not among them; empty: none
 	History  []entry
 	Now      string
 }
@@ -153,10 +153,13 @@ func newOverview(t *tally, events []evertoken.Event, now time.Time) overview {
 	scrub := newScrubber()
 	v := overview{
 		Look: t.look(), Headline: t.headline(), Lead: t.lead(), Gauge: t.gauge(), Facts: t.facts(now),
-		More: t.Sessions - len(t.shown), History: newHistory(events, scrub, now), Legend: legend(events), Now: stamp(now),
+		History: newHistory(events, scrub, now), Legend: legend(events), Now: stamp(now),
+	}
+	if more := t.Sessions - len(t.shown); more > 0 {
+		v.More = count(more)
 	}
 	for _, n := range t.shown {
-		v.Sessions = append(v.Sessions, line{look(n.status, now), shorten(n.name), link(n.name), say(n.status, now), scrub.text(n.status.Err)})
+		v.Sessions = append(v.Sessions, line{lamp(n.status, now), shorten(n.name), link(n.name), say(n.status, now), scrub.text(n.status.Err)})
 	}
 	for i := range v.History {
 		v.History[i].Link, v.History[i].Session = link(v.History[i].Session), shorten(v.History[i].Session)
@@ -165,6 +168,14 @@ func newOverview(t *tally, events []evertoken.Event, now time.Time) overview {
 		v.Timeline = append(v.Timeline, newPoolChart(events, now, width))
 	}
 	return v
+}
+
+// lamp is the look of one of many sessions: that somebody signed out is no trouble.
+func lamp(s evertoken.Status, now time.Time) string {
+	if s.State == evertoken.SignedOut && s.Err == nil {
+		return "off"
+	}
+	return look(s, now)
 }
 
 func link(name string) string { return "?" + url.Values{"session": {name}}.Encode() }

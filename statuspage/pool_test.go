@@ -93,7 +93,7 @@ func TestWhatAPoolSays(t *testing.T) {
 		"empty": {"No sessions Nobody has used a session yet", "Next check never", "There is none in memory.", "Nothing has happened yet."},
 		"one":   {"1 session, and it is well Requests of who is signed in have a token.", "100 % are well", "fresh-0000 Signed in, until 12:19:52 (in 19 min"},
 		"well": {"1,204 sessions, all well", "Sessions in memory 1,204 1 at rest", "Signed in 1,201 3 signed out", "Without a valid token 0", "Store Healthy",
-			"Next check 12:00:40 in 40 s", "There are 1184 more.", "fresh-0001 Session started, in 310 ms"},
+			"Next check 12:00:40 in 40 s", "There are 1,184 more.", "fresh-0001 Session started, in 310 ms"},
 		"trouble": {"4 of 66 sessions in trouble Requests of 1 session wait for a token, or fail.", "93 % are well", "In trouble 3 with a token that is valid", "Waiting for a token 11 callers",
 			"Store Fails for 1 session", "Sessions expired-0000 No valid token", "connection refused", "degraded-0000 Signed in, with trouble, until 12:03:40", "degraded-0000 Failed, unavailable", "degraded-0001 Failed, unavailable", "signed-out-0000 Signed out", "unsaved-0000 Signed in, not saved"},
 		"renewing": {"9 sessions, all well", "Renewing 2 now", "Sessions refreshing-0000 Renewing"},
@@ -104,6 +104,17 @@ func TestWhatAPoolSays(t *testing.T) {
 			if !strings.Contains(page, w) {
 				t.Errorf("%s: %q is not on the page:\n%s", name, w, page)
 			}
+		}
+	}
+}
+
+// Who signed out on purpose needs nobody.
+func TestLamps(t *testing.T) {
+	c := new(crowd).with(1, "new", noon).with(1, "signed-out", noon)
+	page := get(statuspage.HandlerAt(c, noon), "text/html").Body.String()
+	for name, look := range map[string]string{"new-0000": "off", "signed-out-0000": "bad"} {
+		if !strings.Contains(page, `<li class="`+look+`"><span class="lamp"></span><a href="?session=`+name) {
+			t.Errorf("%s is not %s", name, look)
 		}
 	}
 }
