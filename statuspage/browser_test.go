@@ -5,7 +5,6 @@ package statuspage_test
 import (
 	"flag"
 	"fmt"
-	"iter"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -55,80 +54,6 @@ func TestInBrowser(t *testing.T) {
 	}
 	browser.t = t
 	update(t, browser, source, server)
-}
-
-func TestPoolInBrowser(t *testing.T) {
-	browser := startChromium(t)
-	all := pools(time.Now())
-	all["many"] = new(crowd).with(2000, "fresh", time.Now()).with(9, "degraded", time.Now())
-	for name, c := range all {
-		server := httptest.NewServer(statuspage.Handler(c))
-		for _, width := range []int{1280, 360} {
-			for _, scheme := range []string{"light", "dark"} {
-				if width > 360 && scheme == "dark" && *pictures == "" {
-					continue // only colours differ
-				}
-				t.Run(fmt.Sprintf("%s/%d/%s", name, width, scheme), func(t *testing.T) {
-					browser.t = t
-					browser.visit(server.URL, width, scheme)
-					inspect(t, browser, width)
-					if *pictures != "" {
-						save(t, fmt.Sprintf("pool-%s-%d-%s", name, width, scheme), browser.picture("footer"))
-					}
-				})
-			}
-		}
-		server.Close()
-	}
-	browser.t = t
-	find(t, browser, all["trouble"])
-}
-
-// A changing source is a pool that can be replaced.
-type changing struct{ now atomic.Pointer[crowd] }
-
-func (c *changing) Events() []evertoken.Event                     { return c.now.Load().Events() }
-func (c *changing) Sessions() iter.Seq2[string, evertoken.Status] { return c.now.Load().Sessions() }
-
-// find types a name into the page, which leaves it alone while it updates itself, and
-// is led to the page of that session.
-func find(t *testing.T, browser *chromium, c *crowd) {
-	source := &changing{}
-	source.now.Store(c)
-	server := httptest.NewServer(statuspage.Handler(source))
-	defer server.Close()
-	browser.visit(server.URL, 360, "light")
-	var typed string
-	browser.eval(`new Promise(yes => {
-		const field = document.querySelector("input");
-		field.value = "degraded-0001";
-		let updates = 0;
-		new PerformanceObserver(list => {
-			updates += list.getEntries().length;
-			if (updates >= 3) yes(document.querySelector("input").value);
-		}).observe({type: "resource"});
-	})`, &typed)
-	if typed != "degraded-0001" {
-		t.Errorf("what somebody types becomes %q", typed)
-	}
-	var link, brand string
-	browser.eval(`(() => { const d = new FormData(document.querySelector("form")); return "?" + new URLSearchParams(d); })()`, &link)
-	browser.visit(server.URL+"/"+link, 360, "light")
-	browser.eval(`document.querySelector(".brand").textContent`, &brand)
-	if brand != "evertoken · degraded-0001" {
-		t.Errorf("%s leads to %q", link, brand)
-	}
-	inspect(t, browser, 360)
-	source.now.Store(&crowd{}) // the session leaves memory
-	var headline string
-	browser.eval(`new Promise((yes, no) => {
-		const look = () => { if (!document.querySelector("#facts")) yes(document.querySelector("h1").textContent); };
-		new MutationObserver(look).observe(document.body, {subtree: true, childList: true});
-		setTimeout(() => no("it stays at " + document.querySelector("h1").textContent), 15000);
-	})`, &headline)
-	if headline != "Not in memory" {
-		t.Errorf("without the session it says %q", headline)
-	}
 }
 
 func save(t *testing.T, name string, png []byte) {

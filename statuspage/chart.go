@@ -2,7 +2,9 @@ package statuspage
 
 import (
 	"cmp"
+	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/evertoken/evertoken"
@@ -20,7 +22,6 @@ const (
 	lanesTop   = 8
 	axisHeight = 26
 	shortest   = 20 * time.Second // that a chart shows
-	cell       = 6                // pixels in which one of several like marks is drawn
 )
 
 // A chart is a timeline: tokens, checks, exchanges, failures and who waited.
@@ -36,16 +37,7 @@ type chart struct {
 	Now           float64
 	Check         float64 // where the next check is; 0: not shown
 
-	topics   []topic
 	from, to time.Time
-	drawn    map[spot]bool
-}
-
-// A spot is where something of one look is drawn.
-type spot struct {
-	class string
-	y     float64
-	cell  int
 }
 
 type lane struct {
@@ -69,18 +61,17 @@ type label struct {
 	Text string
 }
 
-// A topic is what a lane shows, by its name.
-type topic string
-
+// What lanes there are.
 const (
-	tokens    topic = "Tokens"
-	sessions  topic = "Sessions" // where they began and ended
-	checks    topic = "Checks"
-	refreshes topic = "Refreshes"
-	troubles  topic = "Failures"
-	waits     topic = "Waiting"
+	tokens    = "Tokens"
+	checks    = "Checks"
+	sessions  = "Sessions"
+	refreshes = "Refreshes"
+	troubles  = "Failures"
+	waits     = "Waiting"
 )
 
+// newChart draws one session.
 func newChart(s evertoken.Status, events []evertoken.Event, now time.Time, width int) chart {
 	c := blank(width, tokens, checks, refreshes, troubles, waits)
 	c.reach(events, now, s.NextCheck, s.Expiry)
@@ -88,35 +79,47 @@ func newChart(s evertoken.Status, events []evertoken.Event, now time.Time, width
 		c.Check = c.x(s.NextCheck)
 	}
 	c.drawTokens(lives(s, events, now), now)
-	c.drawEvents(events, now)
-	c.drawAxis(now)
+	c.draw(events, now)
 	return c
 }
 
-// newPoolChart is of many sessions, whose tokens are too many to be drawn.
+// newPoolChart draws what all sessions of a pool did.
 func newPoolChart(events []evertoken.Event, now time.Time, width int) chart {
 	c := blank(width, sessions, refreshes, troubles, waits)
 	c.reach(events, now)
-	c.drawEvents(events, now)
-	c.drawAxis(now)
+	c.draw(events, now)
 	return c
 }
 
-func blank(width int, topics ...topic) chart {
-	c := chart{Class: "wide", Width: width, Left: 84, Right: float64(width) - 6, topics: topics, drawn: map[spot]bool{}}
+// blank is a chart with lanes from above.
+func blank(width int, lanes ...string) chart {
+	c := chart{Class: "wide", Width: width, Left: 84, Right: float64(width) - 6, Bottom: lanesTop + float64(len(lanes)*laneHeight)}
 	if width == narrow {
 		c.Class, c.Left = "narrow", 62
 	}
-	bottom := lanesTop + len(topics)*laneHeight
-	c.Height, c.Bottom = bottom+axisHeight, float64(bottom)
-	for _, t := range topics {
-		c.Lanes = append(c.Lanes, lane{c.y(t), string(t)})
+	c.Height = int(c.Bottom) + axisHeight
+	for i, name := range lanes {
+		c.Lanes = append(c.Lanes, lane{lanesTop + (float64(i)+0.5)*laneHeight, name})
 	}
 	return c
 }
 
+func (c *chart) draw(events []evertoken.Event, now time.Time) {
+	c.Now = c.x(now)
+	c.drawEvents(events, now)
+	c.thin(1 + len(events)/256)
+	c.drawAxis(now)
+}
+
+// find is where a lane is, if the chart has it.
+func (c *chart) find(name string) int {
+	return slices.IndexFunc(c.Lanes, func(l lane) bool { return l.Name == name })
+}
+
+func (c *chart) y(name string) float64 { return c.Lanes[c.find(name)].Y }
+
 // reach decides which time is shown: all that is remembered, and up to a third as
-// much of what is to come.
+// much of what is to come, to show those instants.
 func (c *chart) reach(events []evertoken.Event, now time.Time, ahead ...time.Time) {
 	c.from = now.Add(-shortest)
 	if len(events) > 0 && events[0].Time.Before(c.from) {
@@ -133,18 +136,16 @@ func (c *chart) reach(events []evertoken.Event, now time.Time, ahead ...time.Tim
 	if most := now.Add(past / 3); c.to.After(most) {
 		c.to = most
 	}
-	c.Now = c.x(now)
-}
-
-func (c *chart) y(t topic) float64 {
-	return lanesTop + (float64(slices.Index(c.topics, t))+0.5)*laneHeight
 }
 
 // x is where an instant is, or the nearest edge.
 func (c *chart) x(t time.Time) float64 {
 	share := float64(t.Sub(c.from)) / float64(c.to.Sub(c.from))
-	return c.Left + (c.Right-c.Left)*min(max(share, 0), 1)
+	return tenths(c.Left + (c.Right-c.Left)*min(max(share, 0), 1))
 }
+
+// tenths is precise enough for a pixel, and short.
+func tenths(x float64) float64 { return math.Round(x*10) / 10 }
 
 // A life is how long a token was used, and how long it could have been.
 type life struct{ from, until, expiry time.Time }
@@ -213,7 +214,7 @@ func (c *chart) bar(from, to time.Time, y, height float64, class, title string) 
 		return
 	}
 	x := c.x(from)
-	c.Bars = append(c.Bars, bar{x, y, max(c.x(to)-x-1, 1), height, class, title})
+	c.Bars = append(c.Bars, bar{x, y, tenths(max(c.x(to)-x-1, 1)), height, class, title})
 }
 
 func (c *chart) drawEvents(events []evertoken.Event, now time.Time) {
@@ -222,39 +223,64 @@ func (c *chart) drawEvents(events []evertoken.Event, now time.Time) {
 		most = max(most, e.Waiting)
 	}
 	for _, e := range events {
-		at, y := c.x(e.Time), c.y(c.topicOf(e))
-		if e.Took > 0 && c.free("took "+markOf(e).Class, at, y) {
+		at, y := c.x(e.Time), c.y(c.laneOf(e))
+		if e.Took > 0 {
 			c.bar(e.Time.Add(-e.Took), e.Time, y-1.5, 3, "took "+markOf(e).Class, "took "+span(e.Took))
 		}
-		if e.Waiting > 0 && c.free("waiting", at, 0) {
-			height := 4 + (laneHeight-14)*float64(e.Waiting)/float64(most)
+		if e.Waiting > 0 {
+			height := tenths(4 + (laneHeight-14)*float64(e.Waiting)/float64(most))
 			c.Bars = append(c.Bars, bar{at - 2, c.y(waits) + laneHeight/2 - 5 - height, 4, height, "waiting", clock(e.Time, now) + waited(e)})
 		}
-		if c.free(markOf(e).Class, at, y) {
-			c.Points = append(c.Points, point{at, y, markOf(e), clock(e.Time, now) + " " + tell(e, 1, now)})
-		}
+		c.Points = append(c.Points, point{at, y, markOf(e), c.title(e, now)})
 	}
 }
 
-// free says that nothing of this look is drawn there yet: a pool remembers more
-// than can be told apart.
-func (c *chart) free(class string, x, y float64) bool {
-	s := spot{class, y, int(x / cell)}
-	free := !c.drawn[s]
-	c.drawn[s] = true
-	return free
+// title tells an event, and whose it is if there are many sessions.
+func (c *chart) title(e evertoken.Event, now time.Time) string {
+	text := clock(e.Time, now) + " "
+	if c.find(sessions) >= 0 {
+		text += shown(e.Session) + ": "
+	}
+	return text + tell(e, 1, now)
 }
 
-func (c *chart) topicOf(e evertoken.Event) topic {
+func (c *chart) laneOf(e evertoken.Event) string {
 	switch {
+	case c.find(sessions) >= 0 && (e.Kind == evertoken.SessionStarted || e.Kind == evertoken.SessionEnded):
+		return sessions
 	case e.Kind == evertoken.Checked:
 		return checks
-	case slices.Contains(c.topics, sessions) && (e.Kind == evertoken.SessionStarted || e.Kind == evertoken.SessionEnded):
-		return sessions
 	case e.Kind == evertoken.Failed, e.Kind == evertoken.SessionEnded && e.Err != nil:
 		return troubles
 	}
 	return refreshes
+}
+
+// thin leaves out what lies on its like, give or take so many pixels: a pool has a
+// thousand events, most of which say the same.
+func (c *chart) thin(pixels int) {
+	cell := func(x float64) int { return int(x) / pixels }
+	type place struct {
+		class        string
+		y            float64
+		left, length int
+	}
+	c.Points = newest(c.Points, func(p point) place { return place{p.Class, p.Y, cell(p.X), 0} })
+	c.Bars = newest(c.Bars, func(b bar) place { return place{b.Class, b.Y, cell(b.X), cell(b.Width)} })
+}
+
+// newest keeps of all that have one key the last.
+func newest[T any, K comparable](all []T, key func(T) K) []T {
+	seen := make(map[K]bool)
+	var kept []T
+	for _, v := range slices.Backward(all) {
+		if k := key(v); !seen[k] {
+			seen[k] = true
+			kept = append(kept, v)
+		}
+	}
+	slices.Reverse(kept)
+	return kept
 }
 
 // drawAxis puts a label at each whole step of the clock, as many as fit.
@@ -293,6 +319,15 @@ func step(d time.Duration) time.Duration {
 
 // Future is how much of the chart is still to come.
 func (c chart) Future() float64 { return c.Right - c.Now }
+
+// Label says what is drawn, to those who cannot see it.
+func (c chart) Label() string {
+	var names []string
+	for _, l := range c.Lanes {
+		names = append(names, strings.ToLower(l.Name))
+	}
+	return strings.Join(names, ", ") + " over time"
+}
 
 // CheckY is the lane of the next check.
 func (c chart) CheckY() float64 { return c.y(checks) }

@@ -3,14 +3,15 @@
 //
 //	http.Handle("/debug/evertoken", statuspage.Handler(client))
 //
-// Of a pool it shows how many of its sessions are well and which are not, and each
-// of them on a page of its own, with the query ?session=NAME.
+// Of a pool it shows how all sessions are, those that most need a look, and a page
+// for each:
+//
+//	http.Handle("/debug/evertoken", statuspage.Handler(pool))
 //
 // The page needs nothing from elsewhere and updates itself. With Accept:
-// application/json the same comes as JSON. It holds no token, but the names of
-// sessions; whether it may be seen by everybody is for you to decide, as with
-// net/http/pprof. A page of a pool looks at all of its sessions, which takes a tenth of
-// a second for 100,000.
+// application/json the same comes as JSON. It holds no token, but that of a
+// pool the names of its sessions; whether it may be seen by everybody is for you to
+// decide, as with net/http/pprof.
 package statuspage
 
 import (
@@ -21,9 +22,35 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"iter"
 	"net/http"
 	"time"
+
+	"github.com/evertoken/evertoken"
 )
+
+// A Source is what a page tells of: a [*evertoken.Client], which also has Status, or
+// a [*evertoken.Pool], which also has Sessions.
+type Source interface {
+	Events() []evertoken.Event // oldest first
+}
+
+type client interface {
+	Source
+	Status() evertoken.Status
+}
+
+type pool interface {
+	Source
+	Sessions() iter.Seq2[string, evertoken.Status]
+}
+
+// A subject is what one page is about.
+type subject interface {
+	code() int
+	view(now time.Time) view
+	report(now time.Time) any // the same as JSON
+}
 
 //go:embed page.css
 var style string
@@ -35,21 +62,26 @@ var script string
 var body string
 
 // Handler returns a handler that answers GET and HEAD, at whatever path it is
-// mounted, and any number of them at once. It panics if s is neither a client nor a
-// pool.
+// mounted, and any number of them at once.
 func Handler(s Source) http.Handler {
-	switch s.(type) {
-	case single, multiple:
+	h := &handler{body: template.Must(template.New("page").Parse(body)), now: time.Now}
+	switch s := s.(type) {
+	case client:
+		h.about = func(string) subject { return session{"", s.Status(), s.Events()} }
+	case pool:
+		h.about = func(name string) subject { return of(s, name) }
+	case nil:
+		panic("evertoken: statuspage: the source is nil")
 	default:
-		panic("evertoken: statuspage: the source is neither a client nor a pool")
+		panic(fmt.Sprintf("evertoken: statuspage: the source, a %T, is neither a client nor a pool", s))
 	}
-	return &handler{source: s, body: template.Must(template.New("page").Parse(body)), now: time.Now}
+	return h
 }
 
 type handler struct {
-	source Source
-	body   *template.Template
-	now    func() time.Time
+	about func(session string) subject
+	body  *template.Template
+	now   func() time.Time
 }
 
 // ServeHTTP implements http.Handler.
@@ -64,30 +96,21 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if prefersJSON(r.Header.Values("Accept")) {
 		kind, write = "application/json", h.json
 	}
-	doc := h.document(r)
 	var page bytes.Buffer
-	if err := write(&page, doc); err != nil {
+	about := h.about(r.URL.Query().Get("session"))
+	if err := write(&page, about); err != nil {
 		http.Error(w, "the page could not be made", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", kind)
-	if doc.missing {
-		w.WriteHeader(http.StatusNotFound)
-	}
+	w.WriteHeader(about.code())
 	_, _ = w.Write(page.Bytes()) // whoever asked may be gone
-}
-
-// document is what is asked for.
-func (h *handler) document(r *http.Request) document {
-	if s, ok := h.source.(single); ok {
-		return sessionDocument("", s.Status(), s.Events(), h.now())
-	}
-	return documentOf(h.source.(multiple), r.URL.Query()["session"], h.now())
 }
 
 // page writes style and script untouched around the body: their hashes are what
 // the policy allows.
-func (h *handler) page(w *bytes.Buffer, doc document) error {
+func (h *handler) page(w *bytes.Buffer, about subject) error {
+	view := about.view(h.now())
 	fmt.Fprintf(w, `<!doctype html>
 <html lang="en">
 <head>
@@ -99,18 +122,18 @@ func (h *handler) page(w *bytes.Buffer, doc document) error {
 <noscript><meta http-equiv="refresh" content="10"></noscript>
 <style>%s</style>
 </head>
-`, template.HTMLEscapeString(doc.title), style)
-	if err := h.body.ExecuteTemplate(w, doc.template, doc.view); err != nil {
+`, template.HTMLEscapeString(view.title()), style)
+	if err := h.body.Execute(w, view); err != nil {
 		return err
 	}
 	fmt.Fprintf(w, "<script>%s</script>\n</body>\n</html>\n", script)
 	return nil
 }
 
-func (h *handler) json(w *bytes.Buffer, doc document) error {
+func (h *handler) json(w *bytes.Buffer, about subject) error {
 	out := json.NewEncoder(w)
 	out.SetIndent("", "  ")
-	return out.Encode(doc.report())
+	return out.Encode(about.report(h.now()))
 }
 
 // secure lets the page load nothing, be framed by nobody, and be kept nowhere.

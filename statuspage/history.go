@@ -10,11 +10,11 @@ import (
 
 // An entry is a line of the history: an event, or several of one kind in a row.
 type entry struct {
-	When, Ago string
+	When, Ago      string
+	Session, Shown string // whose it is
 	mark
-	Session, Link string // for many; empty: the page is of one
-	Text          string
-	Error         string
+	Text  string
+	Error string
 }
 
 // entries is how many lines the history has.
@@ -25,18 +25,16 @@ const entries = 12
 func newHistory(events []evertoken.Event, scrub scrubber, now time.Time) []entry {
 	var all []entry
 	for i := len(events) - 1; i >= 0 && len(all) < entries; {
-		e, n := events[i], row(events[:i+1])
-		all = append(all, entry{
-			When: clock(e.Time, now), Ago: away(e.Time, now), mark: markOf(e), Session: e.Session, Text: tell(e, n, now), Error: scrub.text(e.Err),
-		})
+		e, n := events[i], streak(events[:i+1])
+		all = append(all, entry{clock(e.Time, now), away(e.Time, now), e.Session, shown(e.Session), markOf(e), tell(e, n, now), scrub.text(e.Err)})
 		i -= n
 	}
 	return all
 }
 
-// row is how many of the last events are of one session and one kind: checks, or
+// streak is how many of the last events are of one session and one kind: checks, or
 // failures of one outcome.
-func row(events []evertoken.Event) int {
+func streak(events []evertoken.Event) int {
 	last := events[len(events)-1]
 	if last.Kind != evertoken.Checked && last.Kind != evertoken.Failed {
 		return 1

@@ -1,168 +1,25 @@
 package statuspage
 
 import (
-	"cmp"
-	"container/heap"
 	"fmt"
-	"iter"
-	"net/url"
-	"slices"
+	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/evertoken/evertoken"
 )
 
-// listed is how many sessions an overview names.
-const listed = 20
+// An overview is the page of all sessions of a pool.
+type overview struct{ pool pool }
 
-// A tally is what many sessions come to.
-type tally struct {
-	Sessions  int `json:"sessions"` // in memory
-	Resting   int `json:"resting"`  // of those: until somebody uses them
-	SignedIn  int `json:"signedIn"`
-	Degraded  int `json:"degraded"` // of those: with a token that is valid, and trouble
-	Invalid   int `json:"invalid"`  // of those: without a token that is valid
-	SignedOut int `json:"signedOut"`
-	Closed    int `json:"closed"`
-	Renewing  int `json:"renewing"`
-	Waiting   int `json:"waiting"`      // callers
-	Failing   int `json:"storeFailing"` // sessions whose store fails
-	next      time.Time
-	shown     worst
-}
+func (overview) code() int { return http.StatusOK }
 
-// A named is the status of one of many sessions.
-type named struct {
-	name   string
-	status evertoken.Status
-	need   int
-}
-
-// survey looks at each session once, and keeps those that need somebody most.
-func survey(sessions iter.Seq2[string, evertoken.Status], now time.Time) *tally {
-	t := &tally{}
-	for name, s := range sessions {
-		t.add(s, now)
-		t.shown.offer(named{name, s, need(s, now)})
-	}
-	slices.SortFunc(t.shown, func(a, b named) int { return before(a, b) })
-	return t
-}
-
-func (t *tally) add(s evertoken.Status, now time.Time) {
-	t.Sessions++
-	t.Waiting += s.Waiting
-	t.Resting += one(s.NextCheck.IsZero() && s.State != evertoken.Closed)
-	t.Renewing += one(renewing(s))
-	t.Failing += one(s.StoreErr != nil)
-	switch {
-	case s.State == evertoken.Closed:
-		t.Closed++
-	case s.State == evertoken.SignedOut:
-		t.SignedOut++
-	default:
-		t.SignedIn++
-		t.Invalid += one(!valid(s, now))
-		t.Degraded += one(valid(s, now) && s.State == evertoken.Degraded)
-	}
-	if n := s.NextCheck; !n.IsZero() && (t.next.IsZero() || n.Before(t.next)) {
-		t.next = n
-	}
-}
-
-func one(is bool) int {
-	if is {
-		return 1
-	}
-	return 0
-}
-
-// need says how much a session needs somebody; the less, the more.
-func need(s evertoken.Status, now time.Time) int {
-	switch {
-	case s.State == evertoken.Closed:
-		return 5
-	case s.State == evertoken.SignedOut && s.Err != nil:
-		return 2
-	case s.State == evertoken.SignedOut:
-		return 4
-	case !valid(s, now):
-		return 0
-	case s.State == evertoken.Degraded:
-		return 1
-	case renewing(s):
-		return 3
-	}
-	return 4
-}
-
-func before(a, b named) int {
-	return cmp.Or(cmp.Compare(a.need, b.need), a.status.Expiry.Compare(b.status.Expiry), cmp.Compare(a.name, b.name))
-}
-
-// worst are the sessions that need somebody most, as a heap with the one that does
-// so least on top.
-type worst []named
-
-func (w worst) Len() int           { return len(w) }
-func (w worst) Less(i, j int) bool { return before(w[i], w[j]) > 0 }
-func (w worst) Swap(i, j int)      { w[i], w[j] = w[j], w[i] }
-
-// Push implements heap.Interface.
-func (w *worst) Push(x any) { *w = append(*w, x.(named)) }
-
-// Pop implements heap.Interface.
-func (w *worst) Pop() any {
-	last := (*w)[len(*w)-1]
-	*w = (*w)[:len(*w)-1]
-	return last
-}
-
-func (w *worst) offer(n named) {
-	switch {
-	case len(*w) < listed:
-		heap.Push(w, n)
-	case before(n, (*w)[0]) < 0:
-		(*w)[0] = n
-		heap.Fix(w, 0)
-	}
-}
-
-// An overview is the page of many sessions.
-type overview struct {
-	Look     string
-	Headline string
-	Lead     string
-	Gauge    gauge
-	Facts    []fact
-	Timeline []chart
-	Legend   []key
-	Sessions []line
-	More     string // how many are not among them; empty: none
-	History  []entry
-	Now      string
-}
-
-// A line is one session of an overview.
-type line struct {
-	Look, Name, Link, Say, Error string
-}
-
-func newOverview(t *tally, events []evertoken.Event, now time.Time) overview {
-	scrub := newScrubber()
-	v := overview{
-		Look: t.look(), Headline: t.headline(), Lead: t.lead(), Gauge: t.gauge(), Facts: t.facts(now),
+func (o overview) view(now time.Time) view {
+	t, events, scrub := newTally(o.pool.Sessions(), now), o.pool.Events(), newScrubber()
+	v := view{
+		Look: t.look(), Headline: t.headline(), Lead: t.lead(now), explanation: t.explain(), Gauge: t.gauge(), Facts: t.facts(now),
+		Pool: true, Members: newRows(t, scrub, now), More: t.left(),
 		History: newHistory(events, scrub, now), Legend: legend(events), Now: stamp(now),
-	}
-	if more := t.Sessions - len(t.shown); more > 0 {
-		v.More = count(more)
-	}
-	for _, n := range t.shown {
-		v.Sessions = append(v.Sessions, line{lamp(n.status, now), shorten(n.name), link(n.name), say(n.status, now), scrub.text(n.status.Err)})
-	}
-	for i := range v.History {
-		v.History[i].Link, v.History[i].Session = link(v.History[i].Session), shorten(v.History[i].Session)
 	}
 	for _, width := range []int{wide, narrow} {
 		v.Timeline = append(v.Timeline, newPoolChart(events, now, width))
@@ -170,119 +27,141 @@ func newOverview(t *tally, events []evertoken.Event, now time.Time) overview {
 	return v
 }
 
-// lamp is the look of one of many sessions: that somebody signed out is no trouble.
-func lamp(s evertoken.Status, now time.Time) string {
-	if s.State == evertoken.SignedOut && s.Err == nil {
-		return "off"
-	}
-	return look(s, now)
-}
-
-func link(name string) string { return "?" + url.Values{"session": {name}}.Encode() }
-
+// look is that of the worst that matters. A pool is always renewing some token: that
+// matters if somebody waits for one.
 func (t *tally) look() string {
 	switch {
-	case t.Closed > 0 && t.Closed == t.Sessions:
-		return "off"
-	case t.Invalid > 0:
+	case t.standing[tokenless] > 0:
 		return "bad"
-	case t.Degraded > 0:
+	case t.standing[troubled] > 0:
 		return "warn"
-	case t.Renewing > 0:
+	case t.signedIn() == 0:
+		return "off"
+	case t.renewing > 0 && t.waiting > 0:
 		return "busy"
 	}
 	return "ok"
 }
 
 func (t *tally) headline() string {
-	trouble := t.Degraded + t.Invalid
-	switch {
-	case t.Sessions == 0:
+	all := count(t.all, "session")
+	switch t.all {
+	case 0:
 		return "No sessions"
-	case t.Closed == t.Sessions:
+	case t.standing[gone]:
 		return "Closed"
-	case trouble > 0:
-		return count(trouble) + " of " + plural(t.Sessions, "session") + " in trouble"
-	case t.Sessions == 1:
-		return "1 session, and it is well"
+	case t.standing[resting]:
+		return all + ", at rest"
 	}
-	return plural(t.Sessions, "session") + ", all well"
-}
-
-func (t *tally) lead() string {
 	switch {
-	case t.Sessions == 0:
-		return "Nobody has used a session yet, or not for a long time."
-	case t.Closed == t.Sessions:
-		return "Requests get no token."
-	case t.Invalid > 0:
-		return "Requests of " + plural(t.Invalid, "session") + " wait for a token, or fail."
-	case t.Degraded > 0:
-		return "Requests have a token. Where there is trouble, it lasts for the time that is told below."
+	case t.trouble() > 0:
+		return thousands(t.trouble()) + " of " + all + " in trouble"
+	case t.signedIn() == 0:
+		return all + ", none signed in"
 	}
-	return "Requests of who is signed in have a token. It is renewed before it ends."
+	return all + ", all well"
 }
 
+// lead says what that means for requests.
+func (t *tally) lead(now time.Time) string {
+	switch {
+	case t.all == 0:
+		return "A session is in memory from its first use on, for as long as it is used."
+	case t.standing[gone] == t.all:
+		return "Requests get no token."
+	case t.standing[tokenless] > 0:
+		return "Requests of " + count(t.standing[tokenless], "session") + " wait for a token, or fail."
+	case t.standing[troubled] > 0:
+		return "Requests have a token. Of those in trouble, the first ends " + ends(t.worst[0].status, now) + "."
+	case t.signedIn() == 0:
+		return "Nothing is renewed."
+	}
+	return "Requests have a token. It is renewed before it ends."
+}
+
+func ends(s evertoken.Status, now time.Time) string {
+	if s.Expiry.IsZero() {
+		return "nobody knows when"
+	}
+	return "at " + clock(s.Expiry, now)
+}
+
+// explain says what is the matter with all those in trouble that are listed, if it
+// is the same.
+func (t *tally) explain() explanation {
+	var why explanation
+	for _, m := range t.worst {
+		if m.standing > troubled {
+			break
+		}
+		this := explain(m.status)
+		if why != (explanation{}) && this != why {
+			return explanation{}
+		}
+		why = this
+	}
+	return why
+}
+
+// gauge shows how many of those that are signed in are well. It is full only if
+// all are.
 func (t *tally) gauge() gauge {
-	if t.SignedIn == 0 {
+	all := t.signedIn()
+	if all == 0 {
 		return gauge{Value: "none", Note: "signed in"}
 	}
-	well := t.SignedIn - t.Degraded - t.Invalid
-	percent := 100 * well / t.SignedIn
-	return gauge{Percent: percent, Value: strconv.Itoa(percent) + " %", Note: "are well"}
+	percent := 100 * (all - t.trouble()) / all
+	return gauge{percent, strconv.Itoa(percent) + "%", "of " + thousands(all) + " well"}
 }
 
 func (t *tally) facts(now time.Time) []fact {
 	return []fact{
-		{Name: "Sessions in memory", Value: count(t.Sessions), Note: count(t.Resting) + " at rest, until they are used"},
-		{Name: "Signed in", Value: count(t.SignedIn), Note: count(t.SignedOut) + " signed out, or ended by the issuer"},
-		{"In trouble", count(t.Degraded), "with a token that is valid", tone(t.Degraded, "warn")},
-		{"Without a valid token", count(t.Invalid), "requests wait, or fail", tone(t.Invalid, "bad")},
-		{"Renewing", count(t.Renewing), "now", tone(t.Renewing, "busy")},
-		{"Waiting for a token", count(t.Waiting), "callers", tone(t.Waiting, "busy")},
+		{"In memory", thousands(t.all), thousands(t.standing[resting]) + " of them at rest", ""},
+		{"Signed in", thousands(t.signedIn()), "renewed while they are used", ""},
+		number("In trouble, with a token", t.standing[troubled], "the last attempt failed", "warn"),
+		number("Without a valid token", t.standing[tokenless], "though they are signed in", "bad"),
+		{"Signed out", thousands(t.standing[out]), "which is no trouble in itself", ""},
+		number("Renewing now", t.renewing, count(t.waiting, "caller")+" waiting", "busy"),
 		t.store(),
 		moment("Next check", t.next, now, "never"),
 	}
 }
 
-func (t *tally) store() fact {
-	if t.Failing == 0 {
-		return fact{"Store", "Healthy", "", "ok"}
+// number is a fact that has a look if it is not zero.
+func number(name string, n int, note, look string) fact {
+	if n == 0 {
+		look = ""
 	}
-	return fact{"Store", "Fails", "for " + plural(t.Failing, "session"), "bad"}
+	return fact{name, thousands(n), note, look}
 }
 
-func tone(n int, look string) string {
-	if n == 0 {
+func (t *tally) store() fact {
+	if t.stores == 0 {
+		return fact{"Store", "Healthy", "it failed for no session", "ok"}
+	}
+	return fact{"Store", "Fails", "for " + count(t.stores, "session"), "bad"}
+}
+
+// left says how many are not listed.
+func (t *tally) left() string {
+	if t.more() == 0 {
 		return ""
 	}
-	return look
+	return thousands(t.more()) + " more"
 }
 
-// say says how one of many sessions is.
-func say(s evertoken.Status, now time.Time) string {
-	text := headline(s, now)
-	if s.NextCheck.IsZero() && s.State != evertoken.Closed {
-		text += ", at rest"
+// count says how many there are of something.
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
 	}
-	if valid(s, now) && !s.Expiry.IsZero() {
-		text += ", until " + clock(s.Expiry, now) + " (" + away(s.Expiry, now) + ")"
-	}
-	return text
+	return thousands(n) + " " + what
 }
 
-// count writes a number for people.
-func count(n int) string {
-	digits := strconv.Itoa(n)
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
+// thousands writes a number that can be read: 1,204.
+func thousands(n int) string {
+	if n < 1000 {
+		return strconv.Itoa(n)
 	}
-	return digits
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%s %ss", count(n), what)
+	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
 }

@@ -1,25 +1,33 @@
 "use strict";
 (() => {
   // The server says everything; this only puts its words in place.
-  const sections = () => document.querySelectorAll("main > [id]");
+  const main = (page) => page.querySelector("main#evertoken");
+  const ids = (page) => [...main(page).children].map((section) => section.id);
 
-  // Text that somebody is about to copy stays where it is.
-  const selecting = () => {
+  // Text that somebody is about to copy stays where it is, and so does a link under
+  // a button that is down.
+  const busy = () => {
     const selection = document.getSelection();
-    return selection !== null && !selection.isCollapsed;
+    return selection !== null && !selection.isCollapsed || document.querySelector("a:active") !== null;
+  };
+
+  // Whoever goes from link to link by keys does not lose the place.
+  const replace = (old, now) => {
+    const focus = old.contains(document.activeElement) && document.activeElement.getAttribute("href");
+    old.innerHTML = now.innerHTML;
+    if (focus) old.querySelector(`a[href="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
   };
 
   const show = (page) => {
-    const main = page.querySelector("main");
-    if (main === null) throw new Error("not the status page");
     document.title = page.title;
-    const shown = document.querySelector("main");
-    shown.className = main.className;
-    const parts = (of) => [...of.children].map((part) => part.id).join();
-    if (parts(shown) !== parts(main)) shown.innerHTML = main.innerHTML;
-    for (const old of sections()) {
-      const now = page.getElementById(old.id);
-      if (now !== null && now.innerHTML !== old.innerHTML) old.innerHTML = now.innerHTML;
+    main(document).className = main(page).className;
+    if (ids(page).join() !== ids(document).join()) {
+      replace(main(document), main(page));
+      return;
+    }
+    for (const id of ids(page)) {
+      const old = document.getElementById(id), now = page.getElementById(id);
+      if (now.innerHTML !== old.innerHTML) replace(old, now);
     }
   };
 
@@ -27,9 +35,10 @@
     const answer = await fetch(location.href, {
       headers: { Accept: "text/html" }, cache: "no-store", signal: AbortSignal.timeout(5000),
     });
-    if (!answer.ok && answer.status !== 404) throw new Error(answer.statusText); // a session may have left memory
+    if (!answer.ok && answer.status !== 404) throw new Error(answer.statusText);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    if (!selecting()) show(page);
+    if (main(page) === null) throw new Error("not the status page");
+    if (!busy()) show(page);
   };
 
   const keep = async () => {

@@ -8,6 +8,7 @@ import (
 
 // A report is the page as JSON. Absent means zero: never, none, or unknown.
 type report struct {
+	Session        string          `json:"session,omitempty"` // of a pool
 	Time           time.Time       `json:"time"`
 	State          evertoken.State `json:"state"`
 	Since          time.Time       `json:"since"`
@@ -28,7 +29,7 @@ type report struct {
 }
 
 type event struct {
-	Session string         `json:"session,omitempty"`
+	Session string         `json:"session,omitempty"` // if it is not the same for all
 	Time    time.Time      `json:"time"`
 	Kind    evertoken.Kind `json:"kind"`
 	Reason  string         `json:"reason,omitempty"`
@@ -56,40 +57,11 @@ func newReport(s evertoken.Status, events []evertoken.Event, now time.Time) repo
 
 func newEvent(e evertoken.Event, scrub scrubber) event {
 	out := event{
-		Session: e.Session, Time: e.Time, Kind: e.Kind, Reason: e.Reason, Error: scrub.text(e.Err),
+		Time: e.Time, Kind: e.Kind, Reason: e.Reason, Error: scrub.text(e.Err),
 		Expiry: e.Expiry, Next: e.Next, Took: e.Took.Seconds(), Waiting: e.Waiting,
 	}
 	if e.Err != nil {
 		out.Outcome = e.Outcome.String()
 	}
 	return out
-}
-
-// A poolReport is the overview as JSON.
-type poolReport struct {
-	Time     time.Time `json:"time"`
-	Headline string    `json:"headline"`
-	*tally
-	NextCheck time.Time       `json:"nextCheck,omitzero"`
-	Worst     []sessionReport `json:"worst"` // the sessions that need somebody most
-	Events    []event         `json:"events"`
-}
-
-type sessionReport struct {
-	Session string          `json:"session"`
-	State   evertoken.State `json:"state"`
-	Expiry  time.Time       `json:"expiry,omitzero"`
-	Error   string          `json:"error,omitempty"`
-}
-
-func newPoolReport(t *tally, headline string, events []evertoken.Event, now time.Time) poolReport {
-	scrub := newScrubber()
-	r := poolReport{Time: now, Headline: headline, tally: t, NextCheck: t.next, Worst: []sessionReport{}, Events: make([]event, 0, len(events))}
-	for _, n := range t.shown {
-		r.Worst = append(r.Worst, sessionReport{n.name, n.status.State, n.status.Expiry, scrub.text(n.status.Err)})
-	}
-	for _, e := range events {
-		r.Events = append(r.Events, newEvent(e, scrub))
-	}
-	return r
 }

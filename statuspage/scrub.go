@@ -38,7 +38,7 @@ func (s scrubber) text(err error) string {
 	text = s.named.ReplaceAllStringFunc(text, s.value)
 	text = s.jwt.ReplaceAllString(text, hidden)
 	text = s.long.ReplaceAllStringFunc(text, random)
-	return cut(text)
+	return cut(text, longest)
 }
 
 // value hides what follows a telling name, unless it is a word of a sentence, as
@@ -60,11 +60,12 @@ func random(word string) string {
 	return word
 }
 
-func cut(text string) string {
-	if len(text) <= longest {
+// cut leaves whole characters.
+func cut(text string, most int) string {
+	if len(text) <= most {
 		return text
 	}
-	end := longest
+	end := most
 	for !utf8.RuneStart(text[end]) {
 		end--
 	}

@@ -9,7 +9,7 @@ import (
 
 // A view is all that the page says.
 type view struct {
-	Session  string // one of a pool's; empty: the page is a client's
+	Session  string // of a pool; empty: the page has no need to say whose it is
 	Look     string // ok, busy, warn, bad or off
 	Headline string
 	Lead     string // one line below it
@@ -20,6 +20,9 @@ type view struct {
 	Timeline []chart // the same for a wide and for a narrow screen
 	Legend   []key
 	History  []entry
+	Pool     bool // it is of all sessions
+	Members  []row
+	More     string // how many are not listed
 	Now      string
 }
 
@@ -49,7 +52,12 @@ func newView(s evertoken.Status, events []evertoken.Event, now time.Time) view {
 	return v
 }
 
-func stamp(now time.Time) string { return now.Format("2 January 2006 15:04:05 MST") }
+func (v view) title() string {
+	if v.Session == "" {
+		return v.Headline
+	}
+	return v.Session + ": " + v.Headline
+}
 
 // valid says that requests can have a token.
 func valid(s evertoken.Status, now time.Time) bool {

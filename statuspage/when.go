@@ -45,6 +45,8 @@ func away(t, now time.Time) string {
 	return span(d) + " ago"
 }
 
+func stamp(now time.Time) string { return now.Format("2 January 2006 15:04:05 MST") }
+
 // clock is the time of day, and the date if it is not today's.
 func clock(t, now time.Time) string {
 	t = t.In(now.Location())
