@@ -80,7 +80,7 @@ func inUse() (heap, goroutines int) {
 	var m runtime.MemStats
 	for range 3 {
 		runtime.GC()
-		time.Sleep(50 * time.Millisecond)
+		<-time.After(50 * time.Millisecond) // connections take that long to be gone
 	}
 	runtime.ReadMemStats(&m)
 	return int(m.HeapAlloc), runtime.NumGoroutine()
