@@ -361,6 +361,8 @@ func (c *checker) cause(a *attempt) string {
 		return "frozen with the answer under way"
 	case a.at.Before(x.arrived) && a.p != x.p:
 		return "sent twice across a lapsed lease"
+	case c.rolled.After(x.noted): // to before all that told of it, and another session has come between
+		return "the store was rolled back"
 	case a.p == x.p:
 		c.violateLocked("%s sends %v although it has the token that came of it", a.p.slot, t)
 	case x.p.isDead():
