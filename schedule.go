@@ -21,16 +21,15 @@ const (
 // A life is the span of one access token on the wall clock.
 type life struct {
 	issued time.Time
-	expiry time.Time     // zero: unknown
-	dead   time.Time     // from here on it is not sent any more; zero: never
-	trip   time.Duration // of the exchange that brought it: the issuer counts from somewhere in it
+	expiry time.Time // zero: unknown
+	dead   time.Time // from here on it is not sent any more; zero: never
 }
 
 // newLife allows for what a token loses on its way: servers cut instants to
 // whole seconds, and a request travels for as long as the exchange did. A token
 // that lives for seconds can spare no more than a quarter of them.
 func newLife(t Token, roundTrip time.Duration) life {
-	l := life{issued: t.IssuedAt, expiry: t.Expiry, dead: t.Expiry, trip: roundTrip}
+	l := life{issued: t.IssuedAt, expiry: t.Expiry, dead: t.Expiry}
 	if !l.expiry.IsZero() {
 		l.dead = l.expiry.Add(-min(time.Second+roundTrip, l.lifetime()/4))
 	}
