@@ -202,10 +202,10 @@ func (p *process) wait(ctx context.Context, d time.Duration) error {
 
 // login is Config.Login. It goes past the network, but it may fail.
 func (p *process) login(ctx context.Context) (evertoken.Token, error) {
+	p.w.check.loggingIn(p) // what happens from here on is too late to keep it from that
 	if !p.step(p.logins, "before login", 1) {
 		return evertoken.Token{}, net.ErrClosed
 	}
-	p.w.check.loggingIn(p)
 	if err := p.wait(ctx, p.logins.between(10*time.Millisecond, time.Second)); err != nil {
 		return evertoken.Token{}, err
 	}
