@@ -131,8 +131,7 @@ func (c *crowd) slow(names ...string) func(context.Context, string) error {
 
 // A town is a pool in a bubble, whose own time it keeps.
 type town struct {
-	*world // its client and its clock are not used
-	clock  bubbleClock
+	*world // its client is not used
 	crowd  *crowd
 	store  *hookedStore
 	pool   *Pool
@@ -154,7 +153,7 @@ func (c bubbleClock) Set(t time.Time) { c.Add(t.Sub(c.Now())) }
 
 // pass lets time go by.
 func (w *town) pass(d time.Duration) {
-	<-time.After(d)
+	w.clock.Add(d)
 	synctest.Wait()
 }
 
@@ -163,7 +162,7 @@ func (w *town) pass(d time.Duration) {
 func inTown(t *testing.T, lifetime time.Duration, change func(*PoolConfig), f func(*testing.T, *town)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &town{world: &world{t: t}, clock: bubbleClock{clock.New()}, store: newHookedStore()}
+		w := &town{world: &world{t: t, clock: bubbleClock{clock.New()}}, store: newHookedStore()}
 		w.crowd = &crowd{clock: w.clock, lifetime: lifetime, over: make(chan struct{})}
 		cfg := PoolConfig{Config: Config{Issuer: w.crowd, Clock: w.clock, Store: w.store, Logger: slog.New(slog.DiscardHandler)}}
 		cfg.OnEvent = func(e Event) {

@@ -1,7 +1,8 @@
 // Command bench measures what evertoken costs and what it spares, beside other
 // clients: what a request costs, what requests wait for when tokens expire, what
-// many sessions take, and what a renewal costs at each store. All that is compared takes turns, or runs
-// at the same time, within one run; the ratios count, not the times.
+// many sessions take, and what a renewal costs at each store. All that is compared
+// takes turns, or runs at the same time, within one run; the ratios count, not the
+// times.
 //
 //	go run ./bench [-report FOLDER] [-patience TIME] [request] [expiry] [sessions] [stores]
 package main

@@ -27,13 +27,15 @@ import (
 
 // A peer is a client to measure.
 type peer struct {
-	name   string
-	module string // where it comes from; empty: this repository
-	frames string // how the names of its functions begin
-	// connect returns what signs requests for f's API with tokens of f's issuer,
-	// and sends them with base.
-	connect func(ctx context.Context, f *farEnd, base http.RoundTripper) (http.RoundTripper, func(), error)
+	name    string
+	module  string // where it comes from; empty: this repository
+	frames  string // how the names of its functions begin
+	connect connector
 }
+
+// A connector returns what signs requests for f's API with tokens of f's issuer, and
+// sends them with base, and what ends it.
+type connector func(ctx context.Context, f *farEnd, base http.RoundTripper) (http.RoundTripper, func(), error)
 
 // own is the peer that has to keep what it promises.
 func own() peer {
@@ -58,13 +60,19 @@ func early(life time.Duration) time.Duration { return life * 3 / 4 }
 // late is when clients that make requests wait begin: the later, the less often.
 func late(life time.Duration) time.Duration { return life / 20 }
 
-func connectEvertoken(ctx context.Context, f *farEnd, base http.RoundTripper) (http.RoundTripper, func(), error) {
+// issuer is f's, as evertoken sees it.
+func issuer(f *farEnd) (*oauth.Issuer, error) {
 	id, err := oauth.Public("bench")
+	return &oauth.Issuer{TokenURL: f.url("/token"), Client: id, Transport: f.transport}, err
+}
+
+func connectEvertoken(ctx context.Context, f *farEnd, base http.RoundTripper) (http.RoundTripper, func(), error) {
+	issuer, err := issuer(f)
 	if err != nil {
 		return nil, nil, err
 	}
 	client, err := evertoken.New(ctx, evertoken.Config{
-		Issuer:         &oauth.Issuer{TokenURL: f.url("/token"), Client: id, Transport: f.transport},
+		Issuer:         issuer,
 		Origins:        []string{apiOrigin},
 		CheckInterval:  f.life / 20,
 		WindowFraction: 0.75, // of a token's life, as early
@@ -129,7 +137,7 @@ func (f fork) RoundTrip(req *http.Request) (*http.Response, error) {
 	return f.api.RoundTrip(req)
 }
 
-func connectSmithy(blocking bool) func(context.Context, *farEnd, http.RoundTripper) (http.RoundTripper, func(), error) {
+func connectSmithy(blocking bool) connector {
 	return func(_ context.Context, f *farEnd, base http.RoundTripper) (http.RoundTripper, func(), error) {
 		cache := bearer.NewTokenCache(tokenProvider{f}, func(o *bearer.TokenCacheOptions) {
 			o.DisableAsyncRefresh = blocking

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -14,7 +12,6 @@ import (
 	"time"
 
 	"github.com/evertoken/evertoken"
-	"github.com/evertoken/evertoken/issuer/oauth"
 )
 
 // A holding is what one session at rest takes of a process.
@@ -28,7 +25,7 @@ type holding struct {
 func measureSessions(ctx context.Context, sessions int) (section, error) {
 	s := section{title: "Many sessions in one process", text: fmt.Sprintf(sessionsText, sessions)}
 	all := make([]holding, 0, 1+len(peers()))
-	for _, p := range append([]peer{{name: "evertoken, Pool"}}, peers()...) {
+	for _, p := range append([]peer{{name: "evertoken, Pool", connect: connectPool()}}, peers()...) {
 		h, err := hold(ctx, p, sessions)
 		if err != nil {
 			return section{}, fmt.Errorf("%s: %w", p.name, err)
@@ -47,23 +44,14 @@ func hold(ctx context.Context, p peer, sessions int) (holding, error) {
 		return holding{}, err
 	}
 	defer f.close()
-	connect, stop, err := p.connect, func() {}, error(nil)
-	if connect == nil {
-		connect, stop, err = connectPool(f)
-	}
-	if err != nil {
-		return holding{}, err
-	}
-	defer func() { stop() }()
 	clients := make([]http.RoundTripper, sessions)
 	heap, goroutines := inUse()
 	for i := range clients {
-		t, end, err := connect(ctx, f, f)
+		t, end, err := p.connect(ctx, f, f)
 		if err != nil {
 			return holding{}, err
 		}
-		before := stop
-		stop = func() { end(); before() }
+		defer end()
 		if _, err := alone(ctx, t, 1); err != nil {
 			return holding{}, err
 		}
@@ -86,29 +74,36 @@ func inUse() (heap, goroutines int) {
 	return int(m.HeapAlloc), runtime.NumGoroutine()
 }
 
-// connectPool returns what connects one more session of a pool.
-func connectPool(f *farEnd) (connect func(context.Context, *farEnd, http.RoundTripper) (http.RoundTripper, func(), error), stop func(), err error) {
-	id, err := oauth.Public("bench")
-	if err != nil {
-		return nil, nil, err
-	}
-	pool, err := evertoken.NewPool(evertoken.PoolConfig{Config: evertoken.Config{
-		Issuer: &oauth.Issuer{TokenURL: f.url("/token"), Client: id, Transport: f.transport}, Origins: []string{apiOrigin},
-		Base: f, Logger: slog.New(slog.DiscardHandler),
-	}})
-	if err != nil {
-		return nil, nil, err
-	}
+// connectPool returns what connects one more session of a pool each time.
+func connectPool() connector {
+	var pool *evertoken.Pool
 	made := 0
-	connect = func(ctx context.Context, _ *farEnd, _ http.RoundTripper) (http.RoundTripper, func(), error) {
+	return func(ctx context.Context, f *farEnd, base http.RoundTripper) (http.RoundTripper, func(), error) {
+		var err error
+		if pool == nil {
+			pool, err = newPool(f, base)
+		}
+		if err != nil {
+			return nil, nil, err
+		}
 		made++
 		client, err := pool.Client(ctx, "user-"+strconv.Itoa(made))
 		if err != nil {
 			return nil, nil, err
 		}
-		return client.Transport(), func() {}, client.SignIn(ctx, evertoken.Token{RefreshToken: "refresh"})
+		end := func() { _ = pool.Close() } // of all, as often as it is called
+		return client.Transport(), end, client.SignIn(ctx, evertoken.Token{RefreshToken: "refresh"})
 	}
-	return connect, func() { _ = pool.Close() }, nil
+}
+
+func newPool(f *farEnd, base http.RoundTripper) (*evertoken.Pool, error) {
+	issuer, err := issuer(f)
+	if err != nil {
+		return nil, err
+	}
+	return evertoken.NewPool(evertoken.PoolConfig{Config: evertoken.Config{
+		Issuer: issuer, Origins: []string{apiOrigin}, Base: base, Logger: slog.New(slog.DiscardHandler),
+	}})
 }
 
 func holdings(all []holding) table {
@@ -132,9 +127,8 @@ func measureGrowth(ctx context.Context) (table, error) {
 // readGrowth makes a table of what a benchmark has printed.
 func readGrowth(out []byte) (table, error) {
 	t := table{title: "A pool as it grows", head: []string{"sessions", "time of a check that is due", "goroutines at most", "bytes a session, beside its token"}}
-	lines := bufio.NewScanner(bytes.NewReader(out))
-	for lines.Scan() {
-		_, rest, ok := strings.Cut(lines.Text(), "/sessions=")
+	for line := range strings.Lines(string(out)) {
+		_, rest, ok := strings.Cut(line, "/sessions=")
 		if !ok {
 			continue
 		}

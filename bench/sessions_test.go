@@ -8,12 +8,12 @@ import (
 
 // Every client is weighed, and a pool takes no goroutine for a session.
 func TestHold(t *testing.T) {
-	for _, p := range []peer{{name: "pool"}, own()} {
+	for _, p := range []peer{{name: "pool", connect: connectPool()}, own()} {
 		h, err := hold(context.Background(), p, 50)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if h.bytes < 500 || h.bytes > 100_000 || (h.goroutines < 0.5) != (p.connect == nil) {
+		if h.bytes < 500 || h.bytes > 100_000 || (h.goroutines < 0.5) != (p.name == "pool") {
 			t.Errorf("%+v", h)
 		}
 	}

@@ -12,10 +12,7 @@ type row struct {
 func newRows(t *tally, scrub scrubber, now time.Time) []row {
 	var all []row
 	for _, m := range t.worst {
-		r := row{Look: m.standing.look(), Name: m.name, Shown: shown(m.name), State: m.standing.say(m.status, now), Error: scrub.text(m.status.Err)}
-		if r.Error == "" {
-			r.Error = scrub.text(m.status.StoreErr)
-		}
+		r := row{Look: m.standing.look(), Name: m.name, Shown: shown(m.name), State: m.standing.say(m.status, now), Error: scrub.text(trouble(m.status))}
 		token := validity(m.status, now)
 		r.Until, r.Away = token.Value, token.Note
 		all = append(all, r)

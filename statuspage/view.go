@@ -1,6 +1,7 @@
 package statuspage
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -39,18 +40,18 @@ func newView(s evertoken.Status, events []evertoken.Event, now time.Time) view {
 	scrub := newScrubber()
 	v := view{
 		Look: look(s, now), Headline: headline(s, now), Lead: lead(s, now), explanation: explain(s),
-		Error: scrub.text(s.Err), Gauge: newGauge(s, now), Facts: facts(s, scrub, now),
+		Error: scrub.text(trouble(s)), Gauge: newGauge(s, now), Facts: facts(s, scrub, now),
 		History: newHistory(events, scrub, now), Legend: legend(events),
 		Now: stamp(now),
-	}
-	if s.Err == nil {
-		v.Error = scrub.text(s.StoreErr)
 	}
 	for _, width := range []int{wide, narrow} {
 		v.Timeline = append(v.Timeline, newChart(s, events, now, width))
 	}
 	return v
 }
+
+// trouble is the error that is shown first.
+func trouble(s evertoken.Status) error { return cmp.Or(s.Err, s.StoreErr) }
 
 func (v view) title() string {
 	if v.Session == "" {
