@@ -64,8 +64,23 @@ type refresher struct {
 // A hold keeps the loop from the next attempt.
 type hold struct {
 	until  time.Time
-	err    error // what those who wish for a renewal are told meanwhile; nil: nothing failed
-	prompt bool  // so short that they rather wait
+	early  time.Duration // by how much it ends earlier where servers refuse the token
+	err    error         // what those who wish for a renewal are told meanwhile; nil: nothing failed
+	prompt bool          // so short that they rather wait
+}
+
+// whileOpen is a hold for the sake of an attempt that is open since then and may still
+// be processed. Until the token's end is too long where servers refuse that.
+func whileOpen(since, until time.Time, err error) hold {
+	return hold{until: until, early: max(0, until.Sub(since.Add(noteForced))), err: err}
+}
+
+// ends is when a renewal may be tried again that has a cause.
+func (h hold) ends(cause string) time.Time {
+	if cause == causeRefused {
+		return h.until.Add(-h.early)
+	}
+	return h.until
 }
 
 // A wish is a renewal that requests wait for, shared by all that came before
@@ -477,13 +492,13 @@ func (r *refresher) abandoned(s *snapshot, now time.Time) bool {
 
 // holding returns why an attempt has to wait, if it has to.
 func (r *refresher) holding(cause string) error {
-	now := wall(r.clock)
+	now, until := wall(r.clock), r.hold.ends(cause)
 	login := cause == causeSignIn && now.Before(r.loginAt)
-	if !login && (!now.Before(r.hold.until) || r.hold.err == nil && cause != causeDue || r.bearable(cause)) {
+	if !login && (!now.Before(until) || r.hold.err == nil && cause != causeDue || r.bearable(cause)) {
 		return nil
 	}
 	err := cmp.Or(r.hold.err, errHeld)
-	r.board.debug("evertoken: held back", slog.String("reason", cause), slog.Time("until", latest(r.hold.until, r.loginAt)), slog.String("error", err.Error()))
+	r.board.debug("evertoken: held back", slog.String("reason", cause), slog.Time("until", latest(until, r.loginAt)), slog.String("error", err.Error()))
 	return err
 }
 

@@ -39,7 +39,7 @@ func (r *refresher) renew(cause string) error {
 	before := r.session.known.Load()
 	for wait := r.bearable(cause); ; wait = r.hold.prompt {
 		if wait {
-			if over, err := r.sitOut(before); over {
+			if over, err := r.sitOut(before, cause); over {
 				return err
 			}
 		}
@@ -66,8 +66,8 @@ func (r *refresher) bearable(cause string) bool {
 
 // sitOut waits until the next attempt may be made. over says that there is to be
 // none: the client was closed, or somebody has signed in or out since before.
-func (r *refresher) sitOut(before *snapshot) (over bool, err error) {
-	if !r.pause(r.hold.until) {
+func (r *refresher) sitOut(before *snapshot, cause string) (over bool, err error) {
+	if !r.pause(r.hold.ends(cause)) {
 		return true, ErrClosed
 	}
 	k := r.session.known.Load()
@@ -206,9 +206,11 @@ func (r *refresher) mayDoWithout(err error) bool {
 func (r *refresher) announce(s *snapshot, cause string) (*snapshot, error) {
 	now := wall(r.clock)
 	if r.foreign(s) {
-		until := settledAt(now, s.before().noteSeen, r.noteAge(s, now), r.grace, s.life, cause == causeRefused)
-		if until.After(now) {
-			r.hold = hold{until, errForeignNote, until.Sub(now) <= noteSettles}
+		seen := s.before().noteSeen
+		h := whileOpen(seen, settledAt(now, seen, r.noteAge(s, now), r.grace, s.life), errForeignNote)
+		if until := h.ends(cause); until.After(now) {
+			h.prompt = until.Sub(now) <= noteSettles
+			r.hold = h
 			r.board.debug("evertoken: another process has an attempt open", slog.String("reason", cause), slog.Time("until", until))
 			return nil, errForeignNote
 		}
@@ -224,7 +226,7 @@ func (r *refresher) announce(s *snapshot, cause string) (*snapshot, error) {
 		r.board.debug("evertoken: another process was quicker", slog.String("reason", cause))
 		return nil, k.err
 	case errors.Is(err, errChanged):
-		r.hold = hold{now, err, true}
+		r.hold = hold{until: now, err: err, prompt: true}
 		return nil, err
 	case !r.mayDoWithout(err):
 		return nil, r.blocked(cause, err)
@@ -335,7 +337,7 @@ func (r *refresher) succeeded(old, n *snapshot) error {
 func (r *refresher) failed(s *snapshot, cause string, beside Token, err error) error {
 	known, err := judged(cause, err)
 	f := failure{
-		outcome: known.Outcome, silent: errors.Is(err, context.DeadlineExceeded), refused: cause == causeRefused,
+		outcome: known.Outcome, silent: errors.Is(err, context.DeadlineExceeded),
 		count: r.failures + 1, retryAfter: known.RetryAfter, late: errors.Is(err, errOnArrival),
 	}
 	if known.Outcome == NotSent {
@@ -360,11 +362,15 @@ func (r *refresher) failed(s *snapshot, cause string, beside Token, err error) e
 	if errors.Is(err, flight.ErrClosing) {
 		return ErrClosed // that is no failure
 	}
-	until := f.retryAt(wall(r.clock), s.life, r.random())
-	if cause == causeSignIn {
-		until = latest(until, r.loginAt)
+	now := wall(r.clock)
+	h := hold{until: f.retryAt(now, s.life, r.random()), err: err}
+	switch {
+	case cause == causeSignIn:
+		h.until = latest(h.until, r.loginAt)
+	case f.outcome == Ambiguous && f.retryAfter == 0:
+		h = whileOpen(now, h.until, err)
 	}
-	return r.wait(until, err, Event{Reason: cause, Outcome: known.Outcome})
+	return r.wait(h, Event{Reason: cause, Outcome: known.Outcome})
 }
 
 // replaced is t with what came beside an error.
@@ -404,7 +410,7 @@ func (r *refresher) rejected(s *snapshot, cause string, err error) error {
 	}
 	now := wall(r.clock)
 	r.board.report(r.session.known.Load(), Event{Err: err, Outcome: Rejected, Took: r.took})
-	r.hold = hold{now, fmt.Errorf("%w: %w", ErrSignedOut, err), r.mayLogin() && !now.Before(r.loginAt)}
+	r.hold = hold{until: now, err: fmt.Errorf("%w: %w", ErrSignedOut, err), prompt: r.mayLogin() && !now.Before(r.loginAt)}
 	return r.hold.err
 }
 
@@ -413,14 +419,18 @@ func (r *refresher) blocked(cause string, err error) error {
 	if r.ctx.Err() != nil {
 		return ErrClosed
 	}
-	return r.wait(wall(r.clock).Add(backoff(r.failures+1, r.session.known.Load().life, r.random())), err, Event{Reason: cause, Outcome: NotSent})
+	now := wall(r.clock)
+	until := now.Add(backoff(now, r.failures+1, r.session.known.Load().life, r.random()))
+	return r.wait(hold{until: until, err: err}, Event{Reason: cause, Outcome: NotSent})
 }
 
 // wait counts a failure, holds the next attempt back and tells of both.
-func (r *refresher) wait(until time.Time, err error, e Event) error {
+func (r *refresher) wait(h hold, e Event) error {
 	r.failures++
-	r.hold = hold{until, err, !until.After(wall(r.clock))}
-	e.Kind, e.Err, e.Next, e.Took, e.Expiry = Failed, err, until, r.took, r.session.known.Load().life.expiry
+	next := h.ends(e.Reason)
+	h.prompt = !next.After(wall(r.clock))
+	r.hold = h
+	e.Kind, e.Err, e.Next, e.Took, e.Expiry = Failed, h.err, next, r.took, r.session.known.Load().life.expiry
 	r.board.tell(e)
-	return err
+	return h.err
 }

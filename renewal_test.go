@@ -546,6 +546,45 @@ func TestSomebodyElsesNoteAndA401(t *testing.T) {
 	})
 }
 
+// So it is where a check has found the note, and would wait until the token's end;
+// and so is an attempt of our own that was answered by silence.
+func TestA401ShortensAWait(t *testing.T) {
+	for name, begin := range map[string]func(*world){
+		"somebody else's note": func(w *world) {
+			w.leave(signedInElsewhere(epoch.Add(-45*time.Minute), time.Hour).Announced("killed", causeDue, epoch))
+			w.restart()
+			w.pass(time.Minute) // of which a check is part
+		},
+		"silence": func(w *world) {
+			w.leave(signedInElsewhere(epoch.Add(-45*time.Minute), time.Hour))
+			w.issuer.then(silent)
+			w.restart()
+			w.pass(4 * time.Minute) // of which a check and three minutes are part
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wide := func(c *Config) { c.ExpiryWindow = 20 * time.Minute }
+			inWorld(t, time.Hour, wide, func(t *testing.T, w *world) {
+				begin(w)
+				calls := w.issuer.calls()
+				s := w.client.Status()
+				if until := s.Expiry.Add(-lastTry); s.Err == nil || w.client.loop.hold.until.Before(until.Add(-2*time.Second)) {
+					t.Fatalf("it waits for %v, not %v: %+v", w.client.loop.hold.until, until, s)
+				}
+				refused := w.client.session.served.Load()
+				if s := w.client.replace(t.Context(), refused); s != nil {
+					t.Fatalf("replaced at once by %+v", s)
+				}
+				w.pass(2 * time.Minute)
+				w.wantCalls(calls)
+				if s := w.client.replace(t.Context(), refused); s == nil || s.Tokens.AccessToken == refused.Tokens.AccessToken {
+					t.Fatalf("replaced by %+v", s)
+				}
+			})
+		})
+	}
+}
+
 // Within the issuer's grace an abandoned attempt is made again at once, be it
 // found at the start or by a poll; a token that is not due is left alone.
 func TestAbandonedAttemptWithinTheGrace(t *testing.T) {
@@ -993,7 +1032,7 @@ func TestBackoffOfFailures(t *testing.T) {
 				if s2.Failures < 4 || s2.Failures > 7 {
 					t.Errorf("%d failures within half a minute, want 0.5 s, 1 s, 2 s, 4 s, 8 s between them", s2.Failures)
 				}
-				if e := w.last(Failed); e.Next.Sub(e.Time) != backoff(int32(s2.Failures), lived(10*time.Minute, 0), 0.5) || e.Expiry != epoch.Add(10*time.Minute) || e.Reason != causeDue {
+				if e := w.last(Failed); e.Next.Sub(e.Time) != backoff(e.Time, int32(s2.Failures), lived(10*time.Minute, 0), 0.5) || e.Expiry != epoch.Add(10*time.Minute) || e.Reason != causeDue {
 					t.Errorf("event %+v after %d failures", e, s2.Failures)
 				}
 				s.meet(nil)

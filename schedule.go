@@ -15,7 +15,7 @@ const (
 	longestPause = time.Hour
 	leastGrace   = time.Second       // what of an issuer's grace a request may need on its way; one that is no longer is none
 	noteSettles  = 3 * time.Second   // somebody else's open note is looked at again after this
-	noteForced   = 120 * time.Second // and, like a silent attempt of our own, for no longer than this when servers refuse the token
+	noteForced   = 120 * time.Second // and, like a silent attempt of our own, for no longer than this where servers refuse the token
 )
 
 // A life is the span of one access token on the wall clock.
@@ -110,11 +110,12 @@ func patience(left time.Duration) time.Duration {
 // backoff has full jitter: a uniform draw from (0, ceiling]. failures counts
 // from one. A token that lives for seconds cannot wait for one: it is given an
 // eighth of its lifetime, so that a renewal which begins early can fail and be
-// repeated before it ends.
-func backoff(failures int32, l life, random float64) time.Duration {
+// repeated before it ends. When it has ended, who was without one for a while can
+// wait for a quarter of that: an issuer that is down for hours is not asked each second.
+func backoff(now time.Time, failures int32, l life, random float64) time.Duration {
 	most := backoffMost
 	if lifetime := l.lifetime(); lifetime > 0 {
-		most = min(most, max(lifetime/8, backoffLeast))
+		most = min(most, max(lifetime/8, backoffLeast, -l.left(now)/4))
 	}
 	ceiling := min(float64(most), float64(backoffFirst)*math.Pow(2, float64(failures-1)))
 	return time.Duration((1 - random) * ceiling)
@@ -133,7 +134,6 @@ func noProgress(now time.Time, l life) time.Duration {
 type failure struct {
 	outcome    Outcome
 	silent     bool  // Ambiguous: our own deadline ended it, so it may still be processed
-	refused    bool  // servers refuse the token that is to be replaced
 	sent       int   // how often this refresh token has been sent; 0: there is none
 	count      int32 // failures in a row, this one included
 	late       bool  // the token had ended when it was here, as if this process had been frozen meanwhile
@@ -147,7 +147,7 @@ type failure struct {
 // because the first request may still arrive. A wrong password is tried ever
 // more rarely: a few of them lock an account.
 func (f failure) retryAt(now time.Time, l life, random float64) time.Time {
-	again := now.Add(backoff(f.count, l, random))
+	again := now.Add(backoff(now, f.count, l, random))
 	switch {
 	case f.late && f.count == 1:
 		return now
@@ -161,8 +161,6 @@ func (f failure) retryAt(now time.Time, l life, random float64) time.Time {
 		return again
 	case f.sent == 1 && !f.silent:
 		return now
-	case l.left(now) > lastTry && f.refused:
-		return earliest(l.dead.Add(-lastTry), now.Add(noteForced))
 	case l.left(now) > lastTry:
 		return l.dead.Add(-lastTry)
 	case f.sent == 1:
@@ -174,17 +172,14 @@ func (f failure) retryAt(now time.Time, l life, random float64) time.Time {
 // settledAt says when a refresh token may be sent although somebody else's
 // attempt with it, first seen at seen and begun age ago, was left open. Within
 // the issuer's grace that is now. Else the other one is given until the access
-// token is about to end, or for a while if servers refuse that.
-func settledAt(now, seen time.Time, age, grace time.Duration, l life, refused bool) time.Time {
+// token is about to end.
+func settledAt(now, seen time.Time, age, grace time.Duration, l life) time.Time {
 	if age < grace-leastGrace {
 		return now
 	}
 	until := now
 	if left := l.left(now); left > lastTry {
 		until = l.dead.Add(-lastTry)
-	}
-	if refused {
-		until = earliest(until, seen.Add(noteForced))
 	}
 	return latest(until, seen.Add(noteSettles))
 }

@@ -112,8 +112,22 @@ func TestBackoff(t *testing.T) {
 		if tt.lifetime == 0 {
 			l = life{issued: epoch}
 		}
-		if got := backoff(tt.failures, l, tt.random); got != tt.want {
+		if got := backoff(epoch, tt.failures, l, tt.random); got != tt.want {
 			t.Errorf("failure %d, lifetime %v, draw %v: %v, want %v", tt.failures, tt.lifetime, tt.random, got, tt.want)
+		}
+	}
+}
+
+// A token that lives for seconds is asked for each second only for as long as its
+// end is no further away than that.
+func TestBackoffAfterTheEnd(t *testing.T) {
+	brief := lived(8*time.Second, 0)
+	for ago, want := range map[time.Duration]time.Duration{
+		-time.Second: time.Second, 0: time.Second, 4 * time.Second: time.Second, 8 * time.Second: 2 * time.Second,
+		time.Minute: 15 * time.Second, 4 * time.Minute: time.Minute, 24 * time.Hour: time.Minute,
+	} {
+		if got := backoff(brief.dead.Add(ago), 20, brief, 0); got != want {
+			t.Errorf("%v after its end: %v, want %v", ago, got, want)
 		}
 	}
 }
@@ -140,8 +154,6 @@ func TestRetryAt(t *testing.T) {
 		{"closed, second, late", failure{sent: 2, count: 3}, 20 * time.Second, 4 * time.Second},
 		{"silent, first", failure{sent: 1, silent: true, count: 1}, 4 * time.Minute, 210 * time.Second},
 		{"silent, first, late", failure{sent: 1, silent: true, count: 1}, 20 * time.Second, 0},
-		{"silent, and servers refuse the token", failure{sent: 1, silent: true, refused: true, count: 1}, 4 * time.Minute, noteForced},
-		{"silent, and the refused token ends before", failure{sent: 1, silent: true, refused: true, count: 1}, time.Minute, 30 * time.Second},
 		{"silent, second, late", failure{sent: 2, silent: true, count: 2}, 20 * time.Second, 2 * time.Second},
 		{"nothing to spend", failure{count: 1}, 4 * time.Minute, time.Second},
 		{"ended on arrival", failure{outcome: Unavailable, late: true, count: 1}, time.Minute, 0},
@@ -168,15 +180,13 @@ func TestSettledAt(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
 		age, grace time.Duration
-		refused    bool
 		want       time.Duration
 	}{
-		{"within the grace", 5 * time.Second, 10 * time.Second, false, 0},
-		{"at its end", 9 * time.Second, 10 * time.Second, false, 570 * time.Second},
-		{"no grace", 0, 0, false, 570 * time.Second},
-		{"servers refuse the token", 0, 0, true, 2 * time.Minute},
+		{"within the grace", 5 * time.Second, 10 * time.Second, 0},
+		{"at its end", 9 * time.Second, 10 * time.Second, 570 * time.Second},
+		{"no grace", 0, 0, 570 * time.Second},
 	} {
-		if got := settledAt(epoch, epoch, tt.age, tt.grace, l, tt.refused).Sub(epoch); got != tt.want {
+		if got := settledAt(epoch, epoch, tt.age, tt.grace, l).Sub(epoch); got != tt.want {
 			t.Errorf("%s: after %v, want %v", tt.name, got, tt.want)
 		}
 	}
@@ -199,19 +209,33 @@ func TestTickAfterTheClockWasSetBack(t *testing.T) {
 
 // How long somebody else's attempt is waited for counts from when it was seen.
 func TestSettledAtIsNotPutOff(t *testing.T) {
-	alive, dying := life{dead: epoch.Add(10 * time.Minute)}, life{dead: epoch.Add(lastTry)}
+	dying := life{dead: epoch.Add(lastTry)}
+	for seen, want := range map[time.Duration]time.Duration{0: 3 * time.Second, 2 * time.Second: time.Second} {
+		if got := settledAt(epoch, epoch.Add(-seen), 0, 0, dying).Sub(epoch); got != want {
+			t.Errorf("seen %v ago: after %v, want %v", seen, got, want)
+		}
+	}
+}
+
+// A token that servers refuse is not kept until its end for the sake of an attempt
+// that may still be processed. What else holds an attempt back does so for all.
+func TestHoldEnds(t *testing.T) {
 	for _, tt := range []struct {
-		name    string
-		l       life
-		refused bool
-		seen    time.Duration // before now
-		want    time.Duration // after now
+		name        string
+		cause       string
+		until, open time.Duration // after epoch; zero: none is
+		want        time.Duration
 	}{
-		{"servers refuse the token", alive, true, 110 * time.Second, 10 * time.Second},
-		{"the token is about to end", dying, false, 0, 3 * time.Second},
-		{"the token is about to end, seen before", dying, false, 2 * time.Second, time.Second},
+		{"refused", causeRefused, 10 * time.Minute, time.Minute, 3 * time.Minute},
+		{"refused, about to end", causeRefused, 2 * time.Minute, time.Minute, 2 * time.Minute},
+		{"due", causeDue, 10 * time.Minute, time.Minute, 10 * time.Minute},
+		{"refused, but nothing is open", causeRefused, 10 * time.Minute, 0, 10 * time.Minute},
 	} {
-		if got := settledAt(epoch, epoch.Add(-tt.seen), 0, 0, tt.l, tt.refused).Sub(epoch); got != tt.want {
+		h := hold{until: epoch.Add(tt.until)}
+		if tt.open > 0 {
+			h = whileOpen(epoch.Add(tt.open), h.until, nil)
+		}
+		if got := h.ends(tt.cause).Sub(epoch); got != tt.want {
 			t.Errorf("%s: after %v, want %v", tt.name, got, tt.want)
 		}
 	}
