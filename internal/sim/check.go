@@ -28,13 +28,12 @@ type checker struct {
 	tokens     map[string]*token
 	accesses   map[string]*access
 	open       map[*attempt]struct{}
-	sends      map[string][]time.Time // by process, those of the last hour
-	trouble    time.Time              // when the last fault is over
-	session    string                 // the sid of what is stored; empty: nothing, or it is over
-	since      time.Time              // when that became so
-	kept       *access                // of what is stored; nil: nothing
-	rolled     time.Time              // when the store was rolled back last
-	refusing   time.Time              // since when the issuer refuses access tokens that seem good
+	trouble    time.Time // when the last fault is over
+	session    string    // the sid of what is stored; empty: nothing, or it is over
+	since      time.Time // when that became so
+	kept       *access   // of what is stored; nil: nothing
+	rolled     time.Time // when the store was rolled back last
+	refusing   time.Time // since when the issuer refuses access tokens that seem good
 
 	renewals     int
 	requests     int
@@ -52,7 +51,6 @@ func newChecker(w *world) *checker {
 		tokens:   make(map[string]*token),
 		accesses: make(map[string]*access),
 		open:     make(map[*attempt]struct{}),
-		sends:    make(map[string][]time.Time),
 		lost:     make(tally), ends: make(tally),
 	}
 }
@@ -195,39 +193,47 @@ func (c *checker) checkOverlap(a *attempt, holder *process) {
 
 // checkSilence: a token that was sent and answered by silence is not sent again
 // by the same process before the access token is about to end; and one that was
-// answered by a closed connection only once.
+// answered by a closed connection only once. Where servers refuse the access token
+// nobody waits for its end: two minutes are enough.
 func (c *checker) checkSilence(a *attempt) {
-	t := a.token
+	const enough = 2 * time.Minute
+	t, refused := a.token, c.refusing.After(a.token.born)
 	left := t.born.Add(c.w.lifetime).Sub(a.at)
 	if left <= 35*time.Second+t.trip || c.w.skewed() || !t.whole || !c.w.rotate {
 		return // without rotation sending again costs nothing
 	}
 	unproven := 0
 	for _, b := range t.sends {
-		if b.gaveUp && b.p == a.p {
+		if b.gaveUp && b.p == a.p && !(refused && a.at.Sub(b.ended) >= enough) {
 			c.violateLocked("%s sends %v again after silence, although the access token lives for another %v", a.p.slot, t, left)
 		}
 		if b.unproven {
 			unproven++
 		}
-		if (b.unproven || b.killed) && (b.gaveUp || !b.settled) && b.p != a.p && b.noted.Before(a.noted) && !a.link.slept && c.w.grace == 0 && c.w.rates[keyChange] == 0 {
+		if (b.unproven || b.killed) && (b.gaveUp || !b.settled) && b.p != a.p && b.noted.Before(a.noted) && !a.link.slept && c.w.grace == 0 && !refused {
 			c.violateLocked("%s sends %v, although %s has left an attempt open and the access token lives for another %v", a.p.slot, t, b.p.name, left)
 		}
 	}
-	if unproven > 1 && !c.w.graceKnown && c.w.rates[keyChange] == 0 {
+	if unproven > 1 && !c.w.graceKnown && !refused {
 		c.violateLocked("%s sends %v for the third time without knowing what became of it, although the access token lives for another %v", a.p.slot, t, left)
 	}
 }
 
 // checkRate: nobody hammers the issuer. What is allowed is one renewal a check,
-// the backoff of an issuer that is always busy, and some for what people ask.
+// the backoff of an issuer that is always busy, and some for what people ask. For
+// tokens that live for minutes the backoff is shorter, but not for one that ended
+// more than an hour ago. Who is started again knows nothing of what was before.
 func (c *checker) checkRate(a *attempt) {
-	recent := append(c.sends[a.p.slot], a.at)
+	recent := append(a.p.sends, a.at)
 	for a.at.Sub(recent[0]) > time.Hour {
 		recent = recent[1:]
 	}
-	c.sends[a.p.slot] = recent
-	if most := int(time.Hour/c.w.interval) + 200; len(recent) > most {
+	a.p.sends = recent
+	pause := min(time.Minute, c.w.lifetime/8)
+	if ended := a.token.born.Add(c.w.lifetime); a.token.whole && a.at.Sub(ended) > time.Hour+10*time.Minute {
+		pause = time.Minute
+	}
+	if most := int(time.Hour/c.w.interval+2*time.Hour/pause) + 80; len(recent) > most {
 		c.violateLocked("%s sends %d times an hour", a.p.slot, len(recent))
 	}
 }
@@ -620,7 +626,7 @@ func (c *checker) closed(p *process, err error) {
 	if c.w.store.kept(p) {
 		c.violate("%s is closed and keeps its lease", p.slot)
 	}
-	if n := p.connected(); n > 0 {
+	if n := p.connected(); n > 0 && !p.visited() {
 		c.violate("%s is closed and has %d connections", p.slot, n)
 	}
 }

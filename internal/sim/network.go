@@ -32,6 +32,7 @@ type conn struct {
 	net.Conn
 	link   *link
 	write  sync.Once
+	ready  atomic.Bool // the client has it
 	closed atomic.Bool
 }
 
@@ -72,6 +73,7 @@ func (p *process) dial(ctx context.Context, network, address string) (net.Conn, 
 		return fail(syscall.ENETDOWN)
 	}
 	l.connects = time.Now()
+	c.ready.Store(true)
 	return c, nil
 }
 

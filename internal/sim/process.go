@@ -53,6 +53,7 @@ type process struct {
 	ttl          time.Duration // for how long
 	seen         string        // the session that it found in the store last; empty: none
 	seenAt       time.Time     // when
+	sends        []time.Time   // of the last hour
 }
 
 // start is a process's beginning. It fails where evertoken.New does, and then
@@ -130,22 +131,31 @@ func (p *process) keep(c *conn) bool {
 	return true
 }
 
-// connected is how many connections there are, or that cannot be told because a
-// person is at work here, for whom Close does not wait.
-func (p *process) connected() int {
+// connected is how many connections the client has been given. One that it has
+// given up waiting for it cannot close.
+func (p *process) connected() (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.visits > 0 {
-		return 0
+	for c := range p.conns {
+		if c.ready.Load() {
+			n++
+		}
 	}
-	return len(p.conns)
+	return n
 }
 
-// visit marks the time in which somebody signs in or out here.
+// visit marks the time in which somebody signs in or out here. Close does not wait
+// for them.
 func (p *process) visit(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.visits += n
+}
+
+func (p *process) visited() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.visits > 0
 }
 
 func (p *process) drop(c *conn) {
@@ -157,7 +167,7 @@ func (p *process) drop(c *conn) {
 // step is where a process meets the world: it may be killed or frozen there. It
 // is false if it must not go on.
 func (p *process) step(d *dice, where string, weight float64) bool {
-	if p.closed.Load() {
+	if p.closed.Load() && !p.visited() {
 		p.w.check.violate("%s is at work after Close: %s", p.slot, where)
 	}
 	switch {
