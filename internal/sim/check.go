@@ -91,20 +91,20 @@ func (c *checker) leak(where, text string) {
 }
 
 // begun is told of each sign-in at the issuer.
-func (c *checker) begun(t evertoken.Token) {
+func (c *checker) begun(t evertoken.Token, called time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := &family{n: len(c.families) + 1}
 	c.families = append(c.families, f)
-	now := time.Now()
-	first := &token{family: f, n: 1, born: now}
+	first := &token{family: f, n: 1, born: called}
 	c.tokens[t.RefreshToken] = first
-	c.accesses[t.AccessToken] = c.access(t.AccessToken, first, now)
+	c.accesses[t.AccessToken] = c.access(t.AccessToken, first, time.Now())
 }
 
 // access is for a new access token. Those of one second may have the same bytes.
 func (c *checker) access(jwt string, refresh *token, now time.Time) *access {
 	_, again := c.accesses[jwt]
+	refresh.twin = again
 	return &access{refresh: refresh, ends: now.Add(c.w.lifetime), shared: again}
 }
 
@@ -204,6 +204,9 @@ func (c *checker) checkSilence(a *attempt) {
 	}
 	unproven := 0
 	for _, b := range t.sends {
+		if b.p != a.p && c.rolled.After(b.noted) {
+			continue // its note is gone
+		}
 		if b.gaveUp && b.p == a.p && !(refused && a.at.Sub(b.ended) >= enough) {
 			c.violateLocked("%s sends %v again after silence, although the access token lives for another %v", a.p.slot, t, left)
 		}
@@ -243,6 +246,9 @@ func (c *checker) checkEarly(a *attempt) {
 	t, w := a.token, c.w
 	if w.skewed() || w.rates[keyChange]+w.rates[asked]+w.rates[revocation] > 0 || w.calm.Load() || !t.whole || !w.rotate || t.family.isOver() {
 		return
+	}
+	if t.twin {
+		return // who knew the other one takes it for as old as that
 	}
 	window := w.window
 	if w.fraction > 0 {

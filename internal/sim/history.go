@@ -27,6 +27,7 @@ type token struct {
 	saved   time.Time     // when a record with it was stored first; zero: never
 	unsure  bool          // when it was asked for is not known: there was no note
 	whole   bool          // that is known, and its access token was stored too
+	twin    bool          // its access token has the bytes of another one
 	sends   []*attempt
 }
 

@@ -208,8 +208,8 @@ func (i *issuer) reply(w http.ResponseWriter, answer *httptest.ResponseRecorder,
 }
 
 // signIn begins a session, past the network: how a person signs in is not what
-// is simulated.
-func (i *issuer) signIn() (evertoken.Token, error) {
+// is simulated. The client counts from when it called.
+func (i *issuer) signIn(called time.Time) (evertoken.Token, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	path, kind, body := "/oauth/token", "application/x-www-form-urlencoded", "grant_type=password&username="+login+"&password="+password
@@ -229,7 +229,7 @@ func (i *issuer) signIn() (evertoken.Token, error) {
 	if t.AccessToken == "" || t.RefreshToken == "" {
 		return evertoken.Token{}, errors.New("sim: the issuer let nobody in")
 	}
-	i.w.check.begun(t)
+	i.w.check.begun(t, called)
 	return t, nil
 }
 

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -212,6 +213,7 @@ func (p *process) wait(ctx context.Context, d time.Duration) error {
 
 // login is Config.Login. It goes past the network, but it may fail.
 func (p *process) login(ctx context.Context) (evertoken.Token, error) {
+	called := time.Now()
 	p.w.check.loggingIn(p) // what happens from here on is too late to keep it from that
 	if !p.step(p.logins, "before login", 1) {
 		return evertoken.Token{}, net.ErrClosed
@@ -222,7 +224,7 @@ func (p *process) login(ctx context.Context) (evertoken.Token, error) {
 	if l := p.w.fate(p, p.logins); l.fate != "" && l.fate != slow && l.fate != slowDial {
 		return evertoken.Token{}, errors.New("sim: the identity provider is not to be reached")
 	}
-	t, err := p.w.issuer.signIn()
+	t, err := p.w.issuer.signIn(called)
 	if !p.step(p.logins, "after login", 1) {
 		return evertoken.Token{}, net.ErrClosed
 	}
@@ -245,12 +247,14 @@ func (p *process) event(e evertoken.Event) {
 	p.w.check.told(p, e, text)
 }
 
-// A leakDetector is where the client's log goes: no secret may be in it.
+// A leakDetector is where the client's log goes: no secret may be in it. A replay
+// shows it.
 type leakDetector struct{ p *process }
 
 // Write implements io.Writer.
 func (d leakDetector) Write(line []byte) (int, error) {
 	d.p.w.check.leak("log", string(line))
+	d.p.w.trace.aside(d.p.slot, string(bytes.TrimSpace(line)))
 	return len(line), nil
 }
 

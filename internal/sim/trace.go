@@ -45,10 +45,23 @@ func (t *trace) tell(who, format string, args ...any) {
 	t.line(who, format, args...)
 }
 
-func (t *trace) line(who, format string, args ...any) string {
+// aside is for what only a replay is to show: it would crowd out the rest.
+func (t *trace) aside(who, text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.echo != nil {
+		t.echo(t.stamp(who) + text)
+	}
+}
+
+func (t *trace) stamp(who string) string {
 	d := time.Since(t.begin)
-	line := fmt.Sprintf("%2dd %02d:%02d:%02d.%03d  %-6s %s", d/(24*time.Hour), d/time.Hour%24, d/time.Minute%60,
-		d/time.Second%60, d/time.Millisecond%1000, who, fmt.Sprintf(format, args...))
+	return fmt.Sprintf("%2dd %02d:%02d:%02d.%03d  %-6s ", d/(24*time.Hour), d/time.Hour%24, d/time.Minute%60,
+		d/time.Second%60, d/time.Millisecond%1000, who)
+}
+
+func (t *trace) line(who, format string, args ...any) string {
+	line := t.stamp(who) + fmt.Sprintf(format, args...)
 	if t.echo != nil {
 		t.echo(line)
 	}

@@ -527,7 +527,7 @@ func (w *world) miss(p *process, err error) {
 }
 
 func (w *world) signInAt(p *process) bool {
-	t, err := w.issuer.signIn()
+	t, err := w.issuer.signIn(time.Now())
 	if err != nil {
 		w.check.violate("the issuer refuses to sign in: %v", err)
 		return true
