@@ -441,8 +441,8 @@ func (c *checker) hungUp(l *link) {
 	a.gaveUp, a.unproven = true, true
 	c.w.trace.add(a.p.slot, "gives up on %v", a.token)
 	c.checkBeat(a)
-	const longest, moment = 3*time.Minute + 10*time.Second, 4500 * time.Millisecond
-	if a.renewal && a.p.justWoke(moment, a.at.Add(longest+a.p.asleep()-a.asleep)) && !a.link.slept {
+	const longest, late, moment = 3*time.Minute + 10*time.Second, 5 * time.Second, 4500 * time.Millisecond
+	if a.renewal && a.p.justWoke(moment, a.at.Add(longest+a.p.asleep()-a.asleep), late) && !a.link.slept {
 		c.violateLocked("%s gives up on %v as soon as it wakes, without looking what has come", a.p.slot, a.token)
 	}
 	if a.p.stoodStill(a.noted) {

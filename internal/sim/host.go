@@ -64,11 +64,11 @@ func (h *host) stoodStill(t time.Time) bool {
 }
 
 // justWoke says that the process has woken less than d ago from a freeze that
-// lasted from before t until after, and that it could measure.
-func (h *host) justWoke(d time.Duration, t time.Time) bool {
+// lasted from before t until late after, and that it could measure.
+func (h *host) justWoke(d time.Duration, t time.Time, late time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.frozen == nil && !h.slept.IsZero() && h.slept.Before(t) && h.woke.After(t) && time.Since(h.woke) < d
+	return h.frozen == nil && !h.slept.IsZero() && h.slept.Before(t) && h.woke.After(t.Add(late)) && time.Since(h.woke) < d
 }
 
 // asleep is how much the monotonic clock has lost so far.
