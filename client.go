@@ -49,7 +49,9 @@ type Config struct {
 	// process, or with the [Pool]. No step with it is waited for longer than 10 s.
 	Store storage.Store
 
-	// Session is the key of the session in Store. Empty means "default".
+	// Session is the key of the session in Store. Empty means "default". Who
+	// shares a store shares the sessions in it by their keys, so programs that talk
+	// to different servers name server and account here.
 	Session string
 
 	// Login signs in unattended when there is no session, or the issuer has
@@ -106,11 +108,16 @@ func (c *Config) check() []string {
 		}
 	}
 	bad := len(faults) > 0 // a faulty issuer may name no origins for that reason
-	if c.CheckInterval < 0 {
-		fault("CheckInterval is negative: %v", c.CheckInterval)
-	}
-	if c.ExpiryWindow < 0 {
-		fault("ExpiryWindow is negative: %v", c.ExpiryWindow)
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"CheckInterval", c.CheckInterval}, {"ExpiryWindow", c.ExpiryWindow}} {
+		switch {
+		case d.value < 0:
+			fault("%s is negative: %v", d.name, d.value)
+		case d.value > 0 && d.value < time.Millisecond: // a number without its unit
+			fault("%s is %v, less than a millisecond", d.name, d.value)
+		}
 	}
 	if !(c.WindowFraction >= 0 && c.WindowFraction <= 1) {
 		fault("WindowFraction is not between 0 and 1: %v", c.WindowFraction)
@@ -119,7 +126,7 @@ func (c *Config) check() []string {
 		c.Origins = own.Origins()
 	}
 	if len(c.Origins) == 0 && !bad {
-		fault("Origins is empty and the Issuer names none")
+		fault("Origins is empty and the Issuer names none (an oauth.Issuer does with APIs)")
 	}
 	for i, o := range c.Origins {
 		if _, err := origin.Parse(o); err != nil {
@@ -237,12 +244,8 @@ func (c *Client) hopeless(s *snapshot) error {
 		return s.err
 	case s.asleep(), c.loop.mayLogin():
 		return nil
-	case s.err != nil:
-		return s.err
-	case s.Over:
-		return fmt.Errorf("%w: the issuer has ended the session", ErrSignedOut)
 	}
-	return nil
+	return s.ending()
 }
 
 // wait asks for a renewal and waits for it. It counts as waiting before the loop can
@@ -255,13 +258,22 @@ func (c *Client) wait(ctx context.Context, cause string, about *snapshot) error 
 	case <-w.done:
 		return w.err
 	case <-ctx.Done():
-		return fmt.Errorf("evertoken: waiting for a token: %w", context.Cause(ctx))
+		return &waitError{context.Cause(ctx)}
 	}
 }
 
+// A waitError is a context that ended while a token was waited for.
+type waitError struct{ err error }
+
+func (e *waitError) Error() string { return fmt.Sprintf("evertoken: waiting for a token: %v", e.err) }
+func (e *waitError) Unwrap() error { return e.err }
+
+// Timeout tells [net/url.Error.Timeout].
+func (e *waitError) Timeout() bool { return errors.Is(e.err, context.DeadlineExceeded) }
+
 // replace returns the token that takes the place of one that a server refused,
-// or nil if there is none: another sign-in has taken place, it is too early for
-// another renewal, or the renewal failed.
+// or nil if there is none: somebody has signed in, it is too early for another
+// renewal, or the renewal failed. Login continues the session that it replaces.
 func (c *Client) replace(ctx context.Context, refused *snapshot) *snapshot {
 	s := c.session.served.Load()
 	if s.sameToken(refused) {
@@ -274,7 +286,7 @@ func (c *Client) replace(ctx context.Context, refused *snapshot) *snapshot {
 		}
 		s = c.session.served.Load()
 	}
-	if s.SID != refused.SID || s.sameToken(refused) || !s.alive(wall(c.session.clock)) {
+	if s.SID != refused.SID && s.before().replaces != refused.SID || s.sameToken(refused) || !s.alive(wall(c.session.clock)) {
 		return nil
 	}
 	return s

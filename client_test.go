@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -474,6 +476,69 @@ func TestRefusedTokenOfANewSignInDuringARenewal(t *testing.T) {
 			t.Fatalf("replaced by %v and %v; want a token for the second sign-in alone", first, second)
 		}
 		w.wantCalls(2)
+	})
+}
+
+// Refresh tells that the session has ended also if that is found out on the way.
+func TestRefreshOfASessionThatEndedElsewhere(t *testing.T) {
+	for name, end := range map[string]func(*world){
+		"signed out": func(w *world) {
+			if err := w.store.Delete(w.t.Context(), "default", ""); err != nil {
+				w.t.Fatal(err)
+			}
+		},
+		"a verdict": func(w *world) { w.change(record.Record.Ended) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+				w.signIn()
+				end(w)
+				if err := w.client.Refresh(t.Context()); !errors.Is(err, ErrSignedOut) {
+					t.Errorf("Refresh = %v", err)
+				}
+				w.wantCalls(0)
+			})
+		})
+	}
+}
+
+// A request whose token was refused waits for the Login that follows a verdict, and is
+// sent again. Somebody else's sign-in is another matter.
+func TestA401ThatEndsInALogin(t *testing.T) {
+	inWorldWithLogin(t, time.Hour, nil, func(t *testing.T, w *world, logins *atomic.Int32) {
+		w.restart()
+		w.pass(2 * time.Minute)
+		w.issuer.then(fails(&RefreshError{Outcome: Rejected}))
+		refused := w.client.session.served.Load()
+		s := w.client.replace(t.Context(), refused)
+		if s == nil || s.sameToken(refused) || logins.Load() != 2 {
+			t.Errorf("after %d logins it is replaced by %+v", logins.Load(), s)
+		}
+	})
+}
+
+// Whoever waits for a token, and gives up, sees a timeout as net/http tells it.
+func TestWaitThatTimesOut(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.issuer.then(silent)
+		if err := w.client.SignIn(t.Context(), Token{AccessToken: "dead", RefreshToken: "once", Expiry: w.clock.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://api.example.com/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := w.client.HTTP().Do(req)
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		var failed *url.Error
+		if !errors.As(err, &failed) || !failed.Timeout() || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("it fails with %v", err)
+		}
+		w.pass(2 * time.Minute) // until silence is taken for a failure
 	})
 }
 

@@ -103,6 +103,56 @@ func TestCloseWhileAnAnswerIsAwaited(t *testing.T) {
 	}
 }
 
+// The last try of Close finds that the record is another than it knows: its own, saved
+// although the store seemed to fail, or one that somebody else has put a note into.
+func TestCloseAfterTheRecordHasChanged(t *testing.T) {
+	for name, meanwhile := range map[string]func(w *world, s *hookedStore){
+		"saved, and the answer lost": func(_ *world, s *hookedStore) {
+			s.once("saved", func(context.Context) error { return errDisk })
+		},
+		"somebody else's note": func(w *world, s *hookedStore) {
+			item, err := s.Memory.Load(w.t.Context(), "default")
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			r, err := record.Decode("default", item.Data)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			data, err := r.Announced("other", causeDue, w.clock.Now()).Encode()
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			if _, err := s.Memory.Save(w.t.Context(), "default", data, item.Version); err != nil {
+				w.t.Fatal(err)
+			}
+			s.once("save", func(context.Context) error { return errDisk })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newHookedStore()
+			inWorld(t, time.Hour, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+				w.signIn()
+				answered := make(chan struct{})
+				w.issuer.then(func(context.Context, Token) (Token, error) {
+					<-answered
+					meanwhile(w, s)
+					return w.issuer.mint(), nil
+				})
+				w.refreshing()
+				closed := w.closing()
+				close(answered)
+				if err := <-closed; err != nil {
+					t.Errorf("Close = %v", err)
+				}
+				if r := w.stored(); r.Tokens.RefreshToken != "refresh-2" {
+					t.Errorf("stored %s, gen %d", r.Tokens.RefreshToken, r.Gen)
+				}
+			})
+		})
+	}
+}
+
 // Nothing is repeated once the client is closed, even where the store would not
 // mind. Whether a step is begun then is drawn, hence the repetition.
 func TestNoPromptRetryAfterClose(t *testing.T) {

@@ -111,7 +111,7 @@ func (b *board) remark() {
 		if t.trouble != "" {
 			attrs = append(attrs, slog.String("trouble", t.trouble), slog.Int("failures", int(b.failed)))
 			t.named = append(t.named, t.trouble)
-		} else {
+		} else if b.state != Degraded {
 			t.named = nil
 		}
 		if b.err != nil {
@@ -130,7 +130,7 @@ func (b *board) remark() {
 func (b *board) news(t talk) (slog.Level, bool) {
 	changed, first := b.state != t.said, t.said == ""
 	worse := t.trouble != "" && !slices.Contains(t.named, t.trouble)
-	better := t.trouble == "" && len(t.named) > 0
+	better := t.trouble == "" && len(t.named) > 0 && b.state != Degraded // which a new sign-in is until its first renewal
 	switch {
 	case b.state == "":
 		return slog.LevelDebug, false

@@ -97,6 +97,23 @@ func warnings(t *testing.T, lifetime time.Duration, change func(*Config), f func
 	return all
 }
 
+// A new sign-in with a refresh token alone is no trouble, and does not end it before
+// there is a token.
+func TestWarningsOfASignInWithoutAnAccessToken(t *testing.T) {
+	got := warnings(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		w.issuer.then(fails(&RefreshError{Outcome: Rejected}))
+		_ = w.client.Refresh(t.Context())
+		if err := w.client.SignIn(t.Context(), Token{RefreshToken: "once"}); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(2 * time.Minute)
+	})
+	if want := []string{"session ended", "degraded, rejected", "signed in"}; !slices.Equal(got, want) {
+		t.Errorf("warned %q, want %q", got, want)
+	}
+}
+
 // However long it lasts, an outage is a few warnings: that it began, that requests
 // fail, that it is over.
 func TestWarningsOfAnOutage(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"weak"
 
@@ -67,6 +68,8 @@ func (c *PoolConfig) complete() error {
 // safe for concurrent use.
 type Pool struct {
 	common
+
+	warned atomic.Bool // of a lifetime within the window
 
 	mu      sync.Mutex
 	clients map[string]weak.Pointer[Client] // the agenda holds those that are awake

@@ -27,6 +27,33 @@ func inIdleTown(t *testing.T, lifetime time.Duration, change func(*PoolConfig), 
 	}, f)
 }
 
+// What had failed when a session left memory does not count any more if somebody else
+// has renewed it since.
+func TestFailureOfBeforeTheSleep(t *testing.T) {
+	inIdleTown(t, time.Hour, func(c *PoolConfig) { c.ExpiryWindow = 55 * time.Minute }, func(t *testing.T, w *town) {
+		w.signIn("ann")
+		w.crowd.meet(func(context.Context, string) error { return &RefreshError{Outcome: Misconfigured} })
+		ann := w.client("ann")
+		w.pass(25 * time.Minute)
+		if s := ann.Status(); s.Failures == 0 || !s.NextCheck.IsZero() {
+			t.Fatalf("it is not asleep after failures: %+v", s)
+		}
+		w.crowd.meet(nil)
+		r, err := w.stored("ann")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.put("ann", renewedElsewhere(w.clock.Now(), time.Hour)(r))
+		if _, err := ann.Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if s := ann.Status(); s.State != SignedIn || s.Failures != 0 || s.Err != nil {
+			t.Errorf("Status = %+v", s)
+		}
+	})
+}
+
 // A session that nobody uses costs nothing after a while, and comes back when
 // somebody uses it, be it through a client that they held all the time.
 func TestUnusedSessionLeavesMemory(t *testing.T) {
@@ -323,7 +350,7 @@ func TestPoolClientOfAnUnreadableRecord(t *testing.T) {
 }
 
 // Somebody who signs out while the store is down is signed out, also of a session
-// that slept: its record is deleted as soon as it can be read.
+// that slept: its record is deleted as soon as it can be read, and ends at the issuer.
 func TestSignOutInSleepWithoutTheStore(t *testing.T) {
 	inIdleTown(t, 10*time.Hour, nil, func(t *testing.T, w *town) {
 		w.signIn("ann")
@@ -340,6 +367,9 @@ func TestSignOutInSleepWithoutTheStore(t *testing.T) {
 		w.pass(2 * time.Minute)
 		if _, err := w.stored("ann"); !errors.Is(err, storage.ErrNotFound) {
 			t.Errorf("stored: %v", err)
+		}
+		if got := w.crowd.revocations(); len(got) != 1 {
+			t.Errorf("revoked at the issuer: %q", got)
 		}
 	})
 }

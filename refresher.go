@@ -48,10 +48,10 @@ type refresher struct {
 	queued   bool          // so is it because it waits for a slot
 	watched  bool          // the pool will be told when nobody holds this client any more
 	brought  bool          // somebody else has brought a token since the last check
-	warned   bool          // of a lifetime within the window
 	phase    time.Duration // where the grid of ticks begins, counted from common.began
 	usedAt   time.Duration // when it was seen to be used last, likewise
 	sid      string        // the session of which the following tells
+	gen      uint64        // and its generation when it left memory
 	failures int32         // in a row
 	verdicts int32         // of those, Login's that only a person can mend
 	hold     hold
@@ -228,15 +228,10 @@ func (r *refresher) plan() (next time.Time) {
 	return next
 }
 
-// Do implements agenda.Task: it is one turn of the loop. What is waited for comes
-// no later because the clock was set back.
-func (r *refresher) Do(due bool, back time.Duration) time.Time {
-	if back > 0 {
-		r.hold.until, r.loginAt = r.hold.until.Add(-back), r.loginAt.Add(-back)
-		r.board.debug("evertoken: the clock was set back", slog.Duration("by", back))
-	}
+// Do implements agenda.Task: it is one turn of the loop.
+func (r *refresher) Do(due bool) time.Time {
 	defer r.rest()
-	if !r.begin() {
+	if _, _ = r.setBack(nil); !r.begin() {
 		r.end()
 		return time.Time{}
 	}
@@ -247,6 +242,27 @@ func (r *refresher) Do(due bool, back time.Duration) time.Time {
 		return time.Time{}
 	}
 	return r.plan()
+}
+
+// setBack follows a wall clock that was set back: what was measured by it lasts no
+// longer for that. It returns by how much, and what has become of s.
+func (r *refresher) setBack(s *snapshot) (time.Duration, *snapshot) {
+	back := r.agenda.Back(&r.entry)
+	if back <= 0 {
+		return 0, s
+	}
+	r.board.debug("evertoken: the clock was set back", slog.Duration("by", back))
+	r.hold.until, r.loginAt, r.usedAt = r.hold.until.Add(-back), r.loginAt.Add(-back), r.usedAt-back
+	_ = r.session.do(r.values, func(context.Context) error {
+		s = r.session.setBack(back, s)
+		return nil
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gate != nil {
+		r.gate.until = r.gate.until.Add(-back)
+	}
+	return back, s
 }
 
 // begin gives a turn its context. It is false if the loop is to end.
@@ -284,7 +300,7 @@ func (r *refresher) end() {
 	}
 	r.ended, r.trouble = true, nil
 	if !r.session.settled() {
-		r.trouble = r.session.do(r.values, r.session.write)
+		r.trouble = r.session.do(r.values, r.session.flush)
 	}
 	r.held.Release()
 	close(r.done)
@@ -340,6 +356,7 @@ func (r *refresher) fellAsleep() (asleep bool) {
 		defer r.mu.Unlock()
 		busy := r.queued || r.held != nil || r.wish != nil || r.taken != nil || len(r.orphans) > 0
 		if asleep = !busy && r.session.settled(); asleep {
+			r.gen = r.session.known.Load().Gen
 			r.session.sleep(r.session.known.Load())
 			r.board.sleep(r.session.known.Load())
 		}
@@ -381,6 +398,9 @@ func (r *refresher) round(w *wish, check bool) {
 	} else if r.session.served.Load().alive(wall(r.clock)) {
 		err = nil // the store may be down; what is in memory serves
 	}
+	if err == nil && w != nil && w.cause != "" {
+		err = r.session.known.Load().ending() // somebody else has
+	}
 	if err != nil && r.ctx.Err() != nil {
 		err = ErrClosed // whatever that has interrupted
 	}
@@ -400,6 +420,12 @@ func (r *refresher) read() error {
 		before, settled := r.session.known.Load(), r.session.settled()
 		err := r.session.read(ctx)
 		s := r.session.known.Load()
+		if f := r.session.found(); f != nil {
+			r.orphan(f)
+		}
+		if before.asleep() && s.exists() && s.Gen != r.gen { // somebody else has renewed since
+			r.failures, r.hold = 0, hold{}
+		}
 		switch r.board.report(s, Event{}) {
 		case SessionStarted:
 			r.leftOut.Store(false)

@@ -632,6 +632,75 @@ func TestClockThatIsSetBack(t *testing.T) {
 	})
 }
 
+// withClockAhead runs f in a world whose clock is ahead of the mock by d, until back is
+// called.
+func withClockAhead(t *testing.T, d, lifetime time.Duration, f func(t *testing.T, w *world, back func())) {
+	t.Helper()
+	ahead := &sleeper{}
+	inWorld(t, lifetime, func(c *Config) {
+		ahead.Mock = c.Clock.(*clock.Mock)
+		ahead.slept.Store(int64(d))
+		c.Clock, c.Issuer.(*farIssuer).clock = ahead, ahead
+	}, func(t *testing.T, w *world) {
+		w.signIn()
+		synctest.Wait()
+		f(t, w, func() { ahead.slept.Store(0) })
+	})
+}
+
+// A token does not live longer because the clock that measured it was set back: not by
+// more than the time between two looks at it.
+func TestTokenOfAClockThatIsSetBack(t *testing.T) {
+	withClockAhead(t, 10*time.Hour, time.Hour, func(t *testing.T, w *world, back func()) {
+		back()
+		w.pass(2 * time.Minute)
+		if left := w.client.Status().Expiry.Sub(w.clock.Now()); left > 59*time.Minute {
+			t.Errorf("it lives for another %v", left)
+		}
+		w.pass(56 * time.Minute)
+		w.wantCalls(1)
+		w.wantToken("access-2")
+	})
+}
+
+// Nor are 401s left alone for longer.
+func TestA401AfterTheClockWasSetBack(t *testing.T) {
+	withClockAhead(t, 10*time.Hour, 20*time.Hour, func(t *testing.T, w *world, back func()) {
+		w.client.replace(t.Context(), w.client.session.served.Load())
+		if err := w.client.Refresh(t.Context()); err != nil { // now there is a token that no 401 has made
+			t.Fatal(err)
+		}
+		back()
+		w.pass(2 * time.Minute)
+		w.client.replace(t.Context(), w.client.session.served.Load())
+		w.wantCalls(3)
+	})
+}
+
+// Where it was set back during an exchange, what follows from that is by the new time.
+func TestClockThatIsSetBackDuringAnExchange(t *testing.T) {
+	withClockAhead(t, 2*time.Hour, time.Hour, func(t *testing.T, w *world, back func()) {
+		w.issuer.then(func(context.Context, Token) (Token, error) {
+			back()
+			return Token{}, &RefreshError{Outcome: Unavailable, RetryAfter: 30 * time.Minute}
+		})
+		for range 20 {
+			if err := w.client.Refresh(t.Context()); err == nil {
+				t.Fatal("it was sent again although the issuer asked for half an hour")
+			}
+			w.pass(time.Minute)
+		}
+		w.pass(11 * time.Minute)
+		if err := w.client.Refresh(t.Context()); err != nil {
+			t.Fatalf("Refresh = %v", err)
+		}
+		if left := w.client.Status().Expiry.Sub(w.clock.Now()); left != time.Hour {
+			t.Errorf("the new token lives for %v", left)
+		}
+		w.wantCalls(2)
+	})
+}
+
 // Nor does a clock that was ahead keep Login back.
 func TestLoginAfterTheClockWasSetBack(t *testing.T) {
 	ahead := &sleeper{}
@@ -851,6 +920,29 @@ func fourRenewAsOne(t *testing.T, grace time.Duration) {
 	})
 }
 
+// SignOut of a damaged record leaves none, and keeps the bytes for somebody to look at.
+func TestSignOutOfADamagedRecord(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		const damaged = `{"evertoken":1,"sid":"x`
+		if _, err := w.store.Save(t.Context(), "default", []byte(damaged), ""); err != nil {
+			t.Fatal(err)
+		}
+		w.restart()
+		if err := w.client.SignOut(t.Context()); err != nil {
+			t.Errorf("SignOut = %v", err)
+		}
+		if _, err := w.store.Load(t.Context(), "default"); !errors.Is(err, storage.ErrNotFound) {
+			t.Errorf("there is still a record: %v", err)
+		}
+		if aside, err := w.store.Load(t.Context(), "default.corrupt"); err != nil || string(aside.Data) != damaged {
+			t.Errorf("kept aside: %q, %v", aside.Data, err)
+		}
+		if _, err := w.client.Token(t.Context()); !errors.Is(err, ErrSignedOut) {
+			t.Errorf("Token = %v", err)
+		}
+	})
+}
+
 func TestDamagedRecord(t *testing.T) {
 	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
 		if _, err := w.store.Save(t.Context(), "default", []byte(`{"evertoken":1,"sid":"x`), ""); err != nil {
@@ -910,6 +1002,15 @@ func TestBadConfigNamesAllFaults(t *testing.T) {
 	want := `evertoken: bad Config: Issuer is missing; CheckInterval is negative: -1ns; ExpiryWindow is negative: -1ns; ` +
 		`WindowFraction is not between 0 and 1: 2; Origins[0] "http://example.com" would send tokens in the clear: use https, or http on loopback; ` +
 		`Origins[1] "ftp://x" has neither scheme https nor http; Origins[2] holds a user name: an origin is scheme://host[:port]`
+	if err == nil || err.Error() != want {
+		t.Fatalf("got  %v\nwant %v", err, want)
+	}
+}
+
+// A number without its unit is nanoseconds.
+func TestConfigWithoutUnits(t *testing.T) {
+	_, err := New(t.Context(), Config{CheckInterval: 60, ExpiryWindow: 300, Issuer: &farIssuer{}, Origins: []string{"https://api.example.com"}})
+	want := "evertoken: bad Config: CheckInterval is 60ns, less than a millisecond; ExpiryWindow is 300ns, less than a millisecond"
 	if err == nil || err.Error() != want {
 		t.Fatalf("got  %v\nwant %v", err, want)
 	}

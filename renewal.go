@@ -226,6 +226,9 @@ func (r *refresher) announce(s *snapshot, cause string) (*snapshot, error) {
 		r.board.debug("evertoken: another process was quicker", slog.String("reason", cause))
 		return nil, k.err
 	case errors.Is(err, errChanged):
+		if errors.Is(r.hold.err, errChanged) {
+			now = now.Add(backoffLeast) // a store whose reads lag behind its writes must not be asked in a circle
+		}
 		r.hold = hold{until: now, err: err, prompt: true}
 		return nil, err
 	case !r.mayDoWithout(err):
@@ -254,7 +257,7 @@ func (r *refresher) noteAge(s *snapshot, now time.Time) time.Duration {
 // looks for nothing newer: what came since has no note.
 func (r *refresher) send(s *snapshot, cause string) error {
 	sent := wall(r.clock)
-	patience := patience(s.life.left(sent))
+	patience := patience(sent, s.life)
 	call := func(ctx context.Context) (Token, error) { return r.cfg.Issuer.Refresh(ctx, s.token()) }
 	if cause == causeSignIn {
 		patience, r.loginAt = loginPatience, sent.Add(r.sched.interval)
@@ -265,6 +268,8 @@ func (r *refresher) send(s *snapshot, cause string) error {
 	plan := flight.Plan{Clock: r.clock, Right: r.held, Patience: patience, Closing: r.ctx.Done()}
 	ctx := attempt.With(context.WithoutCancel(r.ctx), attempt.Attempt{Reason: cause, N: s.Note.N})
 	t, err := flight.Run(ctx, plan, call)
+	back, s := r.setBack(s)
+	sent = sent.Add(-back)
 	trip := wall(r.clock).Sub(sent)
 	r.took = trip
 	beside := Token{RefreshToken: t.RefreshToken, Extra: t.Extra}
@@ -324,8 +329,7 @@ func (r *refresher) succeeded(old, n *snapshot) error {
 		}
 	}
 	r.board.tell(Event{Kind: kind, Reason: n.Cause, Expiry: n.life.expiry, Took: r.took})
-	if !r.warned && r.sched.fraction == 0 && !n.life.expiry.IsZero() && n.life.lifetime() <= r.sched.window {
-		r.warned = true
+	if r.sched.fraction == 0 && !n.life.expiry.IsZero() && n.life.lifetime() <= r.sched.window && r.pool.warned.CompareAndSwap(false, true) {
 		r.board.logAt(slog.LevelWarn, "evertoken: tokens live no longer than ExpiryWindow, so each check renews them; WindowFraction makes that rarer",
 			slog.Duration("lifetime", n.life.lifetime()), slog.Duration("window", r.sched.window))
 	}
@@ -349,7 +353,7 @@ func (r *refresher) failed(s *snapshot, cause string, beside Token, err error) e
 			r.verdicts++
 			f.verdicts = r.verdicts
 		}
-	case beside.RefreshToken != "" && beside.RefreshToken != s.Tokens.RefreshToken:
+	case beside.RefreshToken != "" && beside.RefreshToken != s.Tokens.RefreshToken && !(known.Outcome == Rejected && r.rejectedBefore()):
 		r.save(s, s.with(s.Next(replaced(s.Tokens, beside), s.Cause)))
 	case known.Outcome == Rejected:
 		return r.rejected(s, cause, err)
@@ -371,6 +375,13 @@ func (r *refresher) failed(s *snapshot, cause string, beside Token, err error) e
 		h = whileOpen(now, h.until, err)
 	}
 	return r.wait(h, Event{Reason: cause, Outcome: known.Outcome})
+}
+
+// rejectedBefore says that the attempt before was rejected too, although a token came
+// beside that: the issuer has spoken then.
+func (r *refresher) rejectedBefore() bool {
+	var last *RefreshError
+	return errors.As(r.hold.err, &last) && last.Outcome == Rejected
 }
 
 // replaced is t with what came beside an error.
@@ -427,10 +438,9 @@ func (r *refresher) blocked(cause string, err error) error {
 // wait counts a failure, holds the next attempt back and tells of both.
 func (r *refresher) wait(h hold, e Event) error {
 	r.failures++
-	next := h.ends(e.Reason)
-	h.prompt = !next.After(wall(r.clock))
+	h.prompt = !h.ends(e.Reason).After(wall(r.clock))
 	r.hold = h
-	e.Kind, e.Err, e.Next, e.Took, e.Expiry = Failed, h.err, next, r.took, r.session.known.Load().life.expiry
+	e.Kind, e.Err, e.Next, e.Took, e.Expiry = Failed, h.err, h.until, r.took, r.session.known.Load().life.expiry
 	r.board.tell(e)
 	return h.err
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http/httptrace"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -79,7 +80,7 @@ func TestRecordThatChangedBeforeTheLease(t *testing.T) {
 					t.Errorf("Refresh waits for the issuer: %t", waits)
 				}
 				close(answered)
-				if err := <-done; err != nil {
+				if err := <-done; (err != nil) != (tt.name == "over") || err != nil && !errors.Is(err, ErrSignedOut) {
 					t.Fatalf("Refresh: %v", err)
 				}
 				if got := strings.Join(w.issuer.sent, " "); got != tt.sent {
@@ -583,6 +584,79 @@ func TestA401ShortensAWait(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Nobody knows when a token ends whose end the issuer does not tell: silence is waited
+// out there as well, for a while.
+func TestSilenceAndATokenOfUnknownEnd(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		if err := w.client.SignIn(t.Context(), Token{AccessToken: "opaque", RefreshToken: "once"}); err != nil {
+			t.Fatal(err)
+		}
+		w.issuer.then(silent)
+		done := w.refreshing()
+		w.pass(3*time.Minute - time.Second)
+		if len(done) != 0 {
+			t.Fatal("it was not waited for")
+		}
+		w.pass(15 * time.Minute)
+		w.wantCalls(1)
+		if err := w.client.Refresh(t.Context()); err == nil {
+			t.Error("it was sent again while the first request may still be processed")
+		}
+		w.pass(time.Minute)
+		if err := w.client.Refresh(t.Context()); err != nil {
+			t.Errorf("Refresh = %v", err)
+		}
+	})
+}
+
+// A refresh token may come beside a verdict, and is tried. The second verdict counts.
+func TestVerdictBesideANewRefreshToken(t *testing.T) {
+	inWorld(t, 10*time.Minute, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		n := 0
+		verdict := func(context.Context, Token) (Token, error) {
+			n++
+			return Token{RefreshToken: "beside-" + strconv.Itoa(n)}, &RefreshError{Outcome: Rejected}
+		}
+		w.issuer.then(verdict, verdict)
+		_ = w.client.Refresh(t.Context())
+		if r := w.stored(); r.Over || r.Tokens.RefreshToken != "beside-1" {
+			t.Errorf("after one: over %t, %s", r.Over, r.Tokens.RefreshToken)
+		}
+		w.pass(6 * time.Minute)
+		if r := w.stored(); !r.Over {
+			t.Error("the second did not end it")
+		}
+		w.wantCalls(2)
+	})
+}
+
+// A store whose reads lag behind its writes is not asked in a circle.
+func TestConflictWithoutEnd(t *testing.T) {
+	s := newHookedStore()
+	inWorld(t, 10*time.Minute, func(c *Config) { c.Store = s }, func(t *testing.T, w *world) {
+		w.signIn()
+		saves := 0
+		s.meet(func(_ context.Context, step, _ string) error {
+			if step == "save" {
+				saves++
+				return storage.ErrConflict
+			}
+			return nil
+		})
+		done := w.refreshing()
+		w.pass(time.Second)
+		if saves > 20 {
+			t.Errorf("%d saves within a second", saves)
+		}
+		s.meet(nil)
+		w.pass(time.Second)
+		if err := <-done; err != nil {
+			t.Errorf("Refresh = %v", err)
+		}
+	})
 }
 
 // Within the issuer's grace an abandoned attempt is made again at once, be it

@@ -36,6 +36,15 @@ func newLife(t Token, roundTrip time.Duration) life {
 	return l
 }
 
+// lastCall is until when an attempt is waited for that was open at since and may still
+// be processed: shortly before the token is lost, or a while if nobody knows when that is.
+func (l life) lastCall(since time.Time) time.Time {
+	if l.dead.IsZero() {
+		return since.Add(unknownLife / 4)
+	}
+	return l.dead.Add(-lastTry)
+}
+
 // lifetime is zero for a life of unknown length.
 func (l life) lifetime() time.Duration {
 	if l.expiry.IsZero() {
@@ -103,8 +112,8 @@ func (s schedule) next(tick time.Time, l life) time.Time {
 
 // patience is how long one attempt may take. Silence proves nothing, so an
 // attempt is given as much time as the token can spare.
-func patience(left time.Duration) time.Duration {
-	return min(max(left-lastTry, time.Minute), 3*time.Minute)
+func patience(now time.Time, l life) time.Duration {
+	return min(max(l.lastCall(now).Sub(now), time.Minute), 3*time.Minute)
 }
 
 // backoff has full jitter: a uniform draw from (0, ceiling]. failures counts
@@ -161,8 +170,8 @@ func (f failure) retryAt(now time.Time, l life, random float64) time.Time {
 		return again
 	case f.sent == 1 && !f.silent:
 		return now
-	case l.left(now) > lastTry:
-		return l.dead.Add(-lastTry)
+	case l.lastCall(now).After(now):
+		return l.lastCall(now)
 	case f.sent == 1:
 		return now
 	}
@@ -177,11 +186,7 @@ func settledAt(now, seen time.Time, age, grace time.Duration, l life) time.Time 
 	if age < grace-leastGrace {
 		return now
 	}
-	until := now
-	if left := l.left(now); left > lastTry {
-		until = l.dead.Add(-lastTry)
-	}
-	return latest(until, seen.Add(noteSettles))
+	return latest(latest(now, l.lastCall(seen)), seen.Add(noteSettles))
 }
 
 // A gate bounds the renewals that 401 answers ask for: one per check interval,

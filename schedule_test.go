@@ -193,10 +193,14 @@ func TestSettledAt(t *testing.T) {
 }
 
 func TestPatience(t *testing.T) {
+	l := lived(time.Hour, 0)
 	for left, want := range map[time.Duration]time.Duration{-time.Hour: time.Minute, 2 * time.Minute: 90 * time.Second, time.Hour: 3 * time.Minute} {
-		if got := patience(left); got != want {
-			t.Errorf("patience(%v) = %v, want %v", left, got, want)
+		if got := patience(l.dead.Add(-left), l); got != want {
+			t.Errorf("%v before its end: %v, want %v", left, got, want)
 		}
+	}
+	if got := patience(epoch, life{issued: epoch}); got != 3*time.Minute {
+		t.Errorf("with an end that nobody knows: %v", got)
 	}
 }
 

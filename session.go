@@ -33,6 +33,9 @@ type past struct {
 func newSnapshot(r record.Record, roundTrip time.Duration) *snapshot {
 	s := &snapshot{Record: r}
 	s.life = newLife(s.token(), roundTrip)
+	if r.Tokens.AccessToken == "" {
+		s.life.dead = s.life.issued // there is nothing that could be kept alive
+	}
 	s.setHeader(s.token().authorization())
 	return s
 }
@@ -65,6 +68,27 @@ func (s *snapshot) before() past {
 
 func (s *snapshot) token() Token { return Token(s.Tokens) }
 
+// setBack returns s as it would have been measured by a clock that was set back before.
+func (s *snapshot) setBack(by time.Duration) *snapshot {
+	n := *s
+	t, l := &n.Tokens, &n.life
+	for _, at := range []*time.Time{&t.IssuedAt, &t.Expiry, &t.RefreshExpiry, &l.issued, &l.expiry, &l.dead} {
+		*at = earlier(*at, by)
+	}
+	if s.past != nil {
+		n.past = &past{replaces: s.past.replaces, noteFrom: earlier(s.past.noteFrom, by), noteSeen: earlier(s.past.noteSeen, by)}
+	}
+	return &n
+}
+
+// earlier leaves a zero time as it is.
+func earlier(t time.Time, by time.Duration) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.Add(-by)
+}
+
 // asleep says that memory does not hold the session, if there is one.
 func (s *snapshot) asleep() bool { return s.err == errAsleep } //nolint:errorlint // never wrapped
 
@@ -73,6 +97,14 @@ func (s *snapshot) exists() bool { return s.err == nil }
 
 // active says that there is a session that can be renewed.
 func (s *snapshot) active() bool { return s.err == nil && !s.Over }
+
+// ending says why the session cannot be renewed; nil if it can.
+func (s *snapshot) ending() error {
+	if s.err == nil && s.Over {
+		return fmt.Errorf("%w: the issuer has ended the session", ErrSignedOut)
+	}
+	return s.err
+}
 
 // alive says that the access token can be sent.
 func (s *snapshot) alive(now time.Time) bool {
@@ -124,8 +156,15 @@ type session struct {
 	joined  int32                    // how many have a turn or wait for one; without any there is none
 	version storage.Version          // of the record that known was read from or written as
 	looked  time.Time                // when the record was read last; zero: never
-	dropped string                   // the sid that SignOut ended; its record is deleted wherever it turns up
+	dropped *dropped                 // what SignOut ended; nil: nothing
 	damaged string                   // bytes that are no record, at version; kept aside when they are replaced
+}
+
+// A dropped session is over: its record is deleted wherever it turns up.
+type dropped struct {
+	sid    string
+	unread bool      // what it was could not be read then
+	found  *snapshot // what it was, once it has turned up; nil: nothing is new
 }
 
 // stepTimeout bounds one step with the store, and so the wait for a turn. A
@@ -224,10 +263,33 @@ func (s *session) put(ctx context.Context, from, n *snapshot) error {
 	}
 	s.known.Store(n)
 	s.saved.Store(false)
+	return s.flush(ctx)
+}
+
+// flush brings known into the store, or what is newer there into memory.
+func (s *session) flush(ctx context.Context) error {
 	if err := s.write(ctx); !errors.Is(err, storage.ErrConflict) {
 		return err
 	}
 	return s.read(ctx)
+}
+
+// setBack takes what was measured by the wall clock back with it. It returns what has
+// become of one, if that is in use.
+func (s *session) setBack(by time.Duration, one *snapshot) *snapshot {
+	known, served := s.known.Load(), s.served.Load()
+	s.looked = earlier(s.looked, by)
+	n := known.setBack(by)
+	s.known.Store(n)
+	if served == known {
+		s.serve(n)
+	} else {
+		s.serve(served.setBack(by))
+	}
+	if one == known {
+		return n
+	}
+	return one
 }
 
 // write saves known, unless it is saved, and publishes it then.
@@ -303,7 +365,10 @@ func (s *session) end(ctx context.Context) (*snapshot, error) {
 	}
 	s.forget(ErrSignedOut)
 	if last.SID != "" { // else what an earlier SignOut dropped may still be there
-		s.dropped = last.SID
+		s.dropped = &dropped{sid: last.SID, unread: last.asleep()}
+	}
+	if errors.Is(err, storage.ErrCorrupt) {
+		err = s.keepAside(ctx)
 	}
 	for err == nil && s.version != "" {
 		if err = s.remove(ctx, s.version); !errors.Is(err, storage.ErrConflict) {
@@ -340,12 +405,23 @@ func (s *session) load(ctx context.Context) error {
 		return err
 	}
 	s.looked = asked
-	if r.SID == s.dropped {
+	if d := s.dropped; d != nil && r.SID == d.sid {
 		s.vanish()
+		if d.unread {
+			d.unread, d.found = false, newSnapshot(r, 0)
+		}
 		return s.remove(ctx, item.Version)
 	}
 	s.compare(r, item.Version, last)
 	return nil
+}
+
+// found returns what a dropped session was, once.
+func (s *session) found() (f *snapshot) {
+	if s.dropped != nil {
+		f, s.dropped.found = s.dropped.found, nil
+	}
+	return f
 }
 
 // vanish follows a record that is gone: somebody signed out. A session that has

@@ -91,6 +91,12 @@ func (t Token) normalize(sentAt time.Time) (Token, error) {
 			return Token{}, fmt.Errorf("access token cannot stand in a header: byte %d is %#x", i, c)
 		}
 	}
+	t.TokenType = strings.TrimSpace(t.TokenType)
+	for i := range len(t.TokenType) {
+		if c := t.TokenType[i]; c < ' ' || c == 0x7f {
+			return Token{}, fmt.Errorf("token type cannot stand in a header: byte %d is %#x", i, c)
+		}
+	}
 	if t.TokenType == "" {
 		t.TokenType = "Bearer"
 	}

@@ -103,6 +103,12 @@ func TestAccessTokenThatFitsNoHeader(t *testing.T) {
 			t.Errorf("%q: %v", access, err)
 		}
 	}
+	if _, err := (Token{AccessToken: "a", TokenType: "Bear\ner"}).normalize(epoch); err == nil || !strings.Contains(err.Error(), "byte 4 is 0xa") {
+		t.Errorf("a type that cannot stand in a header: %v", err)
+	}
+	if got, err := (Token{AccessToken: "a", TokenType: "bearer \n"}).normalize(epoch); err != nil || got.authorization() != "Bearer a" {
+		t.Errorf("a type with white space around it: %q, %v", got.authorization(), err)
+	}
 	if _, err := (Token{AccessToken: "!~-._/+="}).normalize(epoch); err != nil {
 		t.Error(err)
 	}

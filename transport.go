@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -57,7 +58,21 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		roundtrip.CloseBody(req)
 		return nil, t.fault
 	}
-	if _, own := req.Header["Authorization"]; own || !t.covers(req) {
+	resp, err := t.send(req)
+	if err == nil && resp != nil && resp.Request == nil {
+		resp.Request = req // by which covers knows where a redirect came from
+	}
+	return resp, err
+}
+
+func (t *Transport) send(req *http.Request) (*http.Response, error) {
+	if _, own := req.Header["Authorization"]; own {
+		return t.base().RoundTrip(req)
+	}
+	if !t.covers(req) {
+		if t.client != nil && req.URL != nil {
+			t.client.board.debug("evertoken: not among the origins", slog.String("origin", req.URL.Scheme+"://"+req.URL.Host))
+		}
 		return t.base().RoundTrip(req)
 	}
 	if t.client == nil {
@@ -168,7 +183,7 @@ func (t *Transport) covers(req *http.Request) bool {
 		}
 		req = req.Response.Request
 	}
-	return true
+	return false // an answer of which nobody knows where it came from
 }
 
 func (t *Transport) contains(u *url.URL) bool {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +63,60 @@ func (s *tape) RoundTrip(r *http.Request) (*http.Response, error) {
 func signedInClient(t *testing.T, base http.RoundTripper, origins ...string) (*Client, *farIssuer) {
 	t.Helper()
 	return signedIn(t, Config{Origins: origins, Base: base, Logger: slog.New(slog.DiscardHandler)})
+}
+
+// Where a redirect came from is known also if Base does not say what it answers.
+func TestRedirectsOfABaseThatNamesNoRequest(t *testing.T) {
+	var seen []string
+	base := answering(func(r *http.Request) (*http.Response, error) {
+		seen = append(seen, r.URL.Host+" "+r.Header.Get("Authorization"))
+		rec := httptest.NewRecorder()
+		switch r.URL.String() {
+		case "https://api.example.com/start":
+			http.Redirect(rec, r, "https://api.example.com/next", http.StatusFound)
+		case "https://api.example.com/next":
+			http.Redirect(rec, r, "https://elsewhere.example/", http.StatusFound)
+		case "https://elsewhere.example/":
+			http.Redirect(rec, r, "https://api.example.com/end", http.StatusFound)
+		}
+		return rec.Result(), nil
+	})
+	c, _ := signedInClient(t, base)
+	resp, err := c.HTTP().Get("https://api.example.com/start")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	want := []string{"api.example.com Bearer access-1", "api.example.com Bearer access-1", "elsewhere.example ", "api.example.com "}
+	if !slices.Equal(seen, want) {
+		t.Errorf("the servers saw %q", seen)
+	}
+}
+
+// A request without a body has none when it is sent again, even if it could.
+func TestReplayOfARequestWithGetBodyAndNoBody(t *testing.T) {
+	var bodies []bool
+	c, _ := signedInClient(t, answering(func(r *http.Request) (*http.Response, error) {
+		bodies = append(bodies, r.Body != nil)
+		rec := httptest.NewRecorder()
+		if len(bodies) == 1 {
+			rec.WriteHeader(http.StatusUnauthorized)
+		}
+		return rec.Result(), nil
+	}))
+	req, err := http.NewRequest(http.MethodPost, "https://api.example.com/", strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Body, req.ContentLength = nil, 0
+	resp, err := c.Transport().RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if !slices.Equal(bodies, []bool{false, false}) {
+		t.Errorf("bodies: %t", bodies)
+	}
 }
 
 func signedIn(t *testing.T, cfg Config) (*Client, *farIssuer) {

@@ -26,9 +26,8 @@ type Clock interface {
 type Task interface {
 	// Do does what there is to do, and returns when it is to be called again;
 	// zero: not before a poke. due is false if a poke has come before the time
-	// that it named last, and true for a slot that it has asked for. back is by
-	// how much the wall clock was set back since the last call.
-	Do(due bool, back time.Duration) (next time.Time)
+	// that it named last, and true for a slot that it has asked for.
+	Do(due bool) (next time.Time)
 }
 
 // An Entry is the place of one task. Its fields are the agenda's, and guarded by
@@ -108,6 +107,17 @@ func (a *Agenda) Poke(e *Entry) {
 	a.raise(e, poked)
 }
 
+// Back is by how much the wall clock was set back since the task has asked last, or
+// was taken up.
+func (a *Agenda) Back(e *Entry) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.now()
+	back := a.back - e.back
+	e.back = a.back
+	return back
+}
+
 // Close waits until nothing runs, or is poked, and ends. What is planned for later
 // is not done any more.
 func (a *Agenda) Close() {
@@ -151,15 +161,15 @@ func (a *Agenda) start() (wait time.Duration, open bool) {
 	now := a.now()
 	for e := a.next(now); e != nil; e = a.next(now) {
 		heap.Pop(&a.plan)
-		due, back := e.at <= now || e.slot == kept, a.back-e.back
-		e.rank, e.back, e.running = waits, a.back, true
+		due := e.at <= now || e.slot == kept
+		e.rank, e.running = waits, true
 		if e.slot == kept {
 			e.slot = taken
 		} else {
 			a.looking++
 		}
 		a.active++
-		go a.do(e, due, back)
+		go a.do(e, due)
 	}
 	wait = never
 	if len(a.plan) > 0 && a.plan[0].rank == waits && a.plan[0].at > now {
@@ -180,8 +190,8 @@ func (a *Agenda) next(now time.Duration) *Entry {
 	return e
 }
 
-func (a *Agenda) do(e *Entry, due bool, back time.Duration) {
-	next := e.task.Do(due, back)
+func (a *Agenda) do(e *Entry, due bool) {
+	next := e.task.Do(due)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.leave(e)

@@ -20,13 +20,14 @@ var epoch = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 // A task does what do says.
 type task struct {
 	Entry
+	desk *desk
 	name string
 	do   func(t *task, due bool) time.Time
 	back time.Duration
 }
 
-func (t *task) Do(due bool, back time.Duration) time.Time {
-	t.back += back
+func (t *task) Do(due bool) time.Time {
+	t.back += t.desk.Back(&t.Entry)
 	return t.do(t, due)
 }
 
@@ -50,7 +51,7 @@ func atDesk(t *testing.T, looks, slots int, f func(*testing.T, *desk)) {
 }
 
 func (d *desk) open(name string, next time.Time, do func(t *task, due bool) time.Time) *task {
-	t := &task{name: name, do: do}
+	t := &task{desk: d, name: name, do: do}
 	d.Open(&t.Entry, t)
 	d.File(&t.Entry, next)
 	return t
@@ -143,7 +144,7 @@ func TestPokeDuringTheTask(t *testing.T) {
 // Who makes a task stands in for its first Do.
 func TestPokeBeforeItIsFiled(t *testing.T) {
 	atDesk(t, 9, 1, func(t *testing.T, d *desk) {
-		a := &task{name: "a", do: d.every(time.Hour)}
+		a := &task{desk: d, name: "a", do: d.every(time.Hour)}
 		d.Open(&a.Entry, a)
 		d.Poke(&a.Entry)
 		d.want(t, "")

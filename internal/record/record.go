@@ -120,11 +120,11 @@ func (r Record) Clamped(last, now time.Time) Record {
 		return r
 	}
 	expiry := r.Tokens.Expiry
-	if most := now.Add(r.Lifetime); expiry.After(most) {
-		expiry = most
-	}
 	if least := last.Add(r.Lifetime); !last.IsZero() && expiry.Before(least) {
 		expiry = least
+	}
+	if most := now.Add(r.Lifetime); expiry.After(most) {
+		expiry = most
 	}
 	r.Tokens.Expiry, r.Tokens.IssuedAt = expiry, expiry.Add(-r.Lifetime)
 	return r

@@ -102,6 +102,7 @@ func TestClamped(t *testing.T) {
 		{"clocks agree", epoch.Add(-time.Minute), epoch, epoch.Add(time.Hour)},
 		{"the writer's clock is ahead", time.Time{}, epoch.Add(-time.Hour), epoch},
 		{"the writer's clock is behind", epoch.Add(5 * time.Minute), epoch.Add(6 * time.Minute), epoch.Add(65 * time.Minute)},
+		{"our clock was ahead at the last look", epoch.Add(10 * time.Hour), epoch, epoch.Add(time.Hour)},
 		{"no look before", time.Time{}, epoch.Add(30 * time.Minute), epoch.Add(time.Hour)},
 	} {
 		if got := r.Clamped(tt.last, tt.now).Tokens; !got.Expiry.Equal(tt.want) || got.Expiry.Sub(got.IssuedAt) != time.Hour {

@@ -31,7 +31,7 @@ func Rewindable(req *http.Request) bool {
 // another sending. The answer to the first one is done with then; if the error
 // is not nil, it is not.
 func Again(r, req *http.Request, answer *http.Response) error {
-	if req.GetBody != nil {
+	if req.GetBody != nil && req.Body != nil && req.Body != http.NoBody {
 		body, err := req.GetBody()
 		if err != nil {
 			return err
