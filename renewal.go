@@ -96,8 +96,7 @@ func (r *refresher) attempt(cause string) error {
 	}
 	switch {
 	case r.overtaken(before, s):
-		r.board.debug("evertoken: another process was quicker", slog.String("reason", cause))
-		return s.err
+		return r.beaten(s, cause)
 	case !s.active() && !r.mayLogin():
 		return s.err
 	case !s.active(), damaged: // what memory holds may have been spent by others since
@@ -119,6 +118,13 @@ func (r *refresher) attempt(cause string) error {
 // that can be used, or signed out.
 func (r *refresher) overtaken(before, now *snapshot) bool {
 	return (now.SID != before.SID || now.Gen != before.Gen) && (now.alive(wall(r.clock)) || !now.exists())
+}
+
+// beaten follows another process that has left s.
+func (r *refresher) beaten(s *snapshot, cause string) error {
+	r.brought = true
+	r.board.debug("evertoken: another process was quicker", slog.String("reason", cause))
+	return s.err
 }
 
 // shared is the store's side of leases; nil if it has none.
@@ -223,8 +229,7 @@ func (r *refresher) announce(s *snapshot, cause string) (*snapshot, error) {
 		return noted, nil
 	case errors.Is(err, errChanged) && r.overtaken(s, k):
 		r.hold = hold{}
-		r.board.debug("evertoken: another process was quicker", slog.String("reason", cause))
-		return nil, k.err
+		return nil, r.beaten(k, cause)
 	case errors.Is(err, errChanged):
 		if errors.Is(r.hold.err, errChanged) {
 			now = now.Add(backoffLeast) // a store whose reads lag behind its writes must not be asked in a circle

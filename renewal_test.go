@@ -92,6 +92,26 @@ func TestRecordThatChangedBeforeTheLease(t *testing.T) {
 	}
 }
 
+// A token that somebody else brought while the lease was waited for is left alone by the
+// next check, as one that was there at once: else those who wait take turns to renew it.
+func TestTokenThatCameWhileTheLeaseWasWaitedFor(t *testing.T) {
+	inWorld(t, 5*time.Minute, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		lease, err := w.store.(storage.Leaser).Acquire(t.Context(), "default", time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.pass(time.Minute) // a check, which finds it due
+		w.change(renewedElsewhere(w.clock.Now(), 5*time.Minute))
+		w.pass(time.Second)
+		lease.Release()
+		w.pass(time.Minute)
+		w.wantCalls(0)
+		w.pass(time.Minute)
+		w.wantCalls(1)
+	})
+}
+
 // Between the load under the lease and the note, too.
 func TestRecordThatChangedBeforeTheNote(t *testing.T) {
 	for _, tt := range []struct {
