@@ -13,15 +13,22 @@ import (
 // several clients of one process can share a session on it. Make one with
 // [NewMemory].
 type Memory struct {
-	mu     sync.Mutex
-	items  map[string]Item
-	leases map[string]chan struct{} // each holds one element while leased
-	last   uint64                   // the last version given to any key
+	mu    sync.Mutex
+	items map[string]Item
+	slots map[string]*slot // of the keys that somebody leases, or waits for
+	last  uint64           // the last version given to any key
+}
+
+// A slot is where the holder of one key's lease is, and who waits to be it. It
+// goes with the last of them: a program may use any number of keys.
+type slot struct {
+	taken chan struct{} // holds one element while leased
+	users int           // holder and waiters; Memory.mu guards it
 }
 
 // NewMemory returns an empty store.
 func NewMemory() *Memory {
-	return &Memory{items: make(map[string]Item), leases: make(map[string]chan struct{})}
+	return &Memory{items: make(map[string]Item), slots: make(map[string]*slot)}
 }
 
 var errNoKey = errors.New("storage: key is empty")
@@ -85,18 +92,37 @@ func (m *Memory) Acquire(ctx context.Context, key string, _ time.Duration) (Leas
 	if err := usable(ctx, key); err != nil {
 		return nil, err
 	}
-	m.mu.Lock()
-	slot, ok := m.leases[key]
-	if !ok {
-		slot = make(chan struct{}, 1)
-		m.leases[key] = slot
-	}
-	m.mu.Unlock()
+	s := m.enter(key)
 	select {
-	case slot <- struct{}{}:
-		return &memoryLease{release: sync.OnceFunc(func() { <-slot }), ended: make(chan struct{})}, nil
+	case s.taken <- struct{}{}:
+		release := func() {
+			<-s.taken
+			m.leave(key, s)
+		}
+		return &memoryLease{release: sync.OnceFunc(release), ended: make(chan struct{})}, nil
 	case <-ctx.Done():
+		m.leave(key, s)
 		return nil, context.Cause(ctx)
+	}
+}
+
+func (m *Memory) enter(key string) *slot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.slots[key]
+	if s == nil {
+		s = &slot{taken: make(chan struct{}, 1)}
+		m.slots[key] = s
+	}
+	s.users++
+	return s
+}
+
+func (m *Memory) leave(key string, s *slot) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s.users--; s.users == 0 {
+		delete(m.slots, key)
 	}
 }
 
