@@ -59,6 +59,32 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
+// A server that quotes what it refuses puts no secret of the client into an error.
+func TestSecretsInAnAnswer(t *testing.T) {
+	const signed = "s3cret.client.assertion"
+	statement := func(context.Context) (string, error) { return signed, nil }
+	basic := base64.StdEncoding.EncodeToString([]byte("the+client:s3cret%3A%2B+%25%26word"))
+	for name, tt := range map[string]struct {
+		client ClientAuth
+		quotes []string
+	}{
+		"post":      {must(ClientSecretPost(clientName, clientWord))(t), []string{clientWord}},
+		"basic":     {must(ClientSecretBasic(clientName, clientWord))(t), []string{clientWord, "s3cret%3A%2B+%25%26word", basic, "Basic " + basic}},
+		"assertion": {must(ClientAssertion(clientName, statement))(t), []string{signed}},
+		"api key":   {must(APIKey("apikey", "s3cret-key"))(t), []string{"s3cret-key"}},
+	} {
+		for _, quote := range tt.quotes {
+			body := `{"error":"invalid_client","error_description":"the client shows ` + quote + ` of ` + oldRefresh + `"}`
+			far := newFarEnd(t, reply("401 Unauthorized", typeJSON, body))
+			_, err := (&Issuer{TokenURL: testToken, Client: tt.client, Transport: far.transport()}).Refresh(t.Context(), evertoken.Token{RefreshToken: oldRefresh})
+			got := failure(t, err).Description
+			if strings.Contains(got, basic) || !strings.HasPrefix(got, "the client shows ") || !strings.HasSuffix(got, "[secret] of [secret]") {
+				t.Errorf("%s: %q", name, got)
+			}
+		}
+	}
+}
+
 func TestBadClients(t *testing.T) {
 	k := must(NewKey("EdDSA", edKey(t), ""))(t)
 	for name, err := range map[string]error{

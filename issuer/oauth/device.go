@@ -62,7 +62,7 @@ func (i *Issuer) deviceCode(ctx context.Context) (*deviceCode, error) {
 	}
 	sent := i.clock.Now()
 	q := request{endpoint: i.DeviceURL, form: i.complete(nil)}
-	a, err := i.send(ctx, q)
+	a, err := i.send(ctx, &q)
 	if err != nil {
 		return nil, err
 	}

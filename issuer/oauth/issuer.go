@@ -211,7 +211,7 @@ func (i *Issuer) Revoke(ctx context.Context, t evertoken.Token) error {
 	default:
 		q.form = url.Values{"token": {t.AccessToken}, "token_type_hint": {"access_token"}}
 	}
-	a, err := i.send(ctx, q)
+	a, err := i.send(ctx, &q)
 	if err != nil {
 		return err
 	}

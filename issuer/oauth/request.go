@@ -21,6 +21,7 @@ type request struct {
 	session  evertoken.Token // what it is about; zero for a first token
 	bearer   bool            // session's access token is the proof, and the client needs none
 	key      *dpop.Key       // what the token is to be bound to; nil: to nothing
+	proof    []string        // the secrets of the client that the last attempt carried
 }
 
 // tokenRequest asks for a token. The lifetime counts from before the request.
@@ -32,7 +33,7 @@ func (i *Issuer) tokenRequest(ctx context.Context, q request) (evertoken.Token, 
 		return evertoken.Token{}, err
 	}
 	sent := i.clock.Now()
-	a, err := i.send(ctx, q)
+	a, err := i.send(ctx, &q)
 	if err != nil {
 		return evertoken.Token{}, err
 	}
@@ -45,7 +46,7 @@ func (i *Issuer) tokenRequest(ctx context.Context, q request) (evertoken.Token, 
 
 // send brings a request to the server and the answer back. The fields have been
 // validated.
-func (i *Issuer) send(ctx context.Context, q request) (*exchange.Answer, error) {
+func (i *Issuer) send(ctx context.Context, q *request) (*exchange.Answer, error) {
 	if q.endpoint == "" {
 		q.endpoint = i.TokenURL
 	}
@@ -67,7 +68,7 @@ func (i *Issuer) send(ctx context.Context, q request) (*exchange.Answer, error) 
 // for whatever must be made anew for each attempt: assertions and signatures
 // carry an instant and an identity of their own, and servers refuse to see them
 // twice.
-func (i *Issuer) finish(r *http.Request, q request) error {
+func (i *Issuer) finish(r *http.Request, q *request) error {
 	form := url.Values{}
 	maps.Copy(form, q.form)
 	switch {
@@ -76,9 +77,11 @@ func (i *Issuer) finish(r *http.Request, q request) error {
 	case q.bearer:
 		r.Header.Set("Authorization", "Bearer "+q.session.AccessToken)
 	case i.Client != nil:
+		before := r.Header.Clone()
 		if err := i.Client.Authenticate(r, form); err != nil {
 			return err
 		}
+		q.proof = proofOf(r, before, form)
 	}
 	if err := i.Dialect.encode(r, form); err != nil || q.key == nil {
 		return err
@@ -86,9 +89,25 @@ func (i *Issuer) finish(r *http.Request, q request) error {
 	return i.prove(r, q.key)
 }
 
-// secrets are the parameters that a server's words must not repeat.
+// proofOf are the secrets with which a client has just proved itself: whatever it
+// put into a header, and the parameters that are made for it.
+func proofOf(r *http.Request, before http.Header, form url.Values) []string {
+	list := slices.Concat(form["client_secret"], form["client_assertion"])
+	for name, values := range r.Header {
+		if !slices.Equal(values, before[name]) {
+			list = append(list, values...)
+		}
+	}
+	if _, secret, ok := r.BasicAuth(); ok {
+		plain, _ := url.QueryUnescape(secret)
+		list = append(list, strings.TrimPrefix(r.Header.Get("Authorization"), "Basic "), secret, plain)
+	}
+	return list
+}
+
+// secrets are what a server's words must not repeat.
 func (q request) secrets() []string {
-	var list []string
+	list := slices.Clone(q.proof)
 	for _, name := range []string{
 		"refresh_token", "token", "code", "code_verifier", "device_code", "assertion", "subject_token", "actor_token", "password",
 	} {
