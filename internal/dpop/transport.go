@@ -3,6 +3,7 @@ package dpop
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -101,15 +102,18 @@ func (t *Transport) key(ctx context.Context, access string) (*Key, error) {
 	if err == nil && k == nil {
 		err = errors.New("dpop: the token of the session is of type DPoP, and the session holds no key: sign in anew")
 	}
+	if err != nil {
+		return nil, fmt.Errorf("evertoken: %w", err)
+	}
 	t.Keys.Put(access, k)
-	return k, err
+	return k, nil
 }
 
 // proven returns a copy of req with a proof.
 func (t *Transport) proven(req *http.Request, key *Key, access, nonce string) (*http.Request, error) {
 	proof, err := key.Sign(Proof{Method: req.Method, URI: Target(req), Access: access, Nonce: nonce, At: t.Now()})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("evertoken: %w", err)
 	}
 	return roundtrip.With(req, "Dpop", []string{proof}), nil
 }

@@ -380,3 +380,26 @@ func BenchmarkProof(b *testing.B) {
 		}
 	}
 }
+
+// What is wrong with a session's key reaches whoever sends a request, and says
+// once whose error it is.
+func TestNoUsableKey(t *testing.T) {
+	for extra, says := range map[string]string{
+		"":        "evertoken: dpop: the token of the session is of type DPoP, and the session holds no key: sign in anew",
+		"s3cret!": "evertoken: dpop: key: not base64",
+	} {
+		s, tok := new(session), evertoken.Token{AccessToken: "a", TokenType: "DPoP"}
+		if extra != "" {
+			tok.Extra = map[string]string{ExtraKey: extra}
+		}
+		s.set(tok)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "DPoP a")
+		if resp, err := newTransport(s, nil).RoundTrip(req); err == nil || err.Error() != says { //nolint:bodyclose // there is none
+			t.Errorf("RoundTrip = %v, %v; want %s", resp, err, says)
+		}
+	}
+}
