@@ -124,19 +124,30 @@ func (i *Issuer) tokenFrom(result json.RawMessage, a *exchange.Answer, err error
 }
 
 // A decoration adds to a request what proves who sends it.
-type decoration func(*http.Request)
+type decoration func(*http.Request) error
 
-// cookie adds the refresh cookie. Only identity API requests pass here.
+// cookie adds the refresh cookie. Only identity API requests pass here. What
+// cannot be the value of one (RFC 6265, section 4.1.1) is not sent: net/http would
+// refuse some of it, and the server read the rest as something else.
 func cookie(t evertoken.Token) decoration {
-	return func(r *http.Request) {
+	return func(r *http.Request) error {
+		for n := range len(t.RefreshToken) {
+			if c := t.RefreshToken[n]; c <= ' ' || c >= 0x7f || strings.IndexByte(`",;\`, c) >= 0 {
+				return fmt.Errorf("lightnap: refresh token cannot stand in a cookie: byte %d is %#x", n, c)
+			}
+		}
 		if t.RefreshToken != "" {
 			r.Header.Set("Cookie", cookieName+"="+t.RefreshToken)
 		}
+		return nil
 	}
 }
 
 func bearer(t evertoken.Token) decoration {
-	return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+t.AccessToken) }
+	return func(r *http.Request) error {
+		r.Header.Set("Authorization", "Bearer "+t.AccessToken)
+		return nil
+	}
 }
 
 // call makes one request to the identity API and opens the answer's envelope.
@@ -162,7 +173,9 @@ func (i *Issuer) call(ctx context.Context, method, path string, in any, proofs .
 		req.Header.Set("Content-Type", "application/json")
 	}
 	for _, add := range proofs {
-		add(req)
+		if err := add(req); err != nil {
+			return nil, nil, &evertoken.RefreshError{Outcome: evertoken.Misconfigured, Err: err}
+		}
 	}
 	answer, err := i.client.Do(req)
 	if err != nil {

@@ -196,6 +196,26 @@ func TestNothingWasSent(t *testing.T) {
 	}
 }
 
+// A token that cannot stand in a cookie is not sent, and the error says why
+// without quoting it.
+func TestRefreshTokenThatIsNoCookie(t *testing.T) {
+	base, requests := rawServer(t, jsonAnswer(`{"result":"`+secretJWT+`","type":"Success"}`), false)
+	i := &Issuer{BaseURL: base}
+	for _, c := range []byte("\n\x00; \",\\\x7f\xc3") {
+		token := evertoken.Token{RefreshToken: "abc" + string([]byte{c}) + "s3cret"}
+		want := fmt.Sprintf("evertoken: issuer: misconfigured: lightnap: refresh token cannot stand in a cookie: byte 3 is %#x", c)
+		if _, err := i.Refresh(t.Context(), token); err == nil || err.Error() != want {
+			t.Errorf("%q: Refresh = %v, want %s", c, err, want)
+		}
+		if err := i.Revoke(t.Context(), token); err == nil || err.Error() != want {
+			t.Errorf("%q: Revoke = %v, want %s", c, err, want)
+		}
+	}
+	if n := requests.Load(); n != 0 {
+		t.Errorf("%d requests got through", n)
+	}
+}
+
 // Who cancels with a cause finds it in the error, whatever clock it came from.
 func TestOwnDeadline(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
