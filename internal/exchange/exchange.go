@@ -38,8 +38,9 @@ type Client struct {
 	http *retryablehttp.Client
 }
 
-// New returns a client that dials as base does; nil means as
-// http.DefaultTransport does. base itself is not used or changed.
+// New returns a client that dials as base does. Nil means with the settings of
+// http.DefaultTransport, but not with its dialer, which cannot be told from the
+// standard one. base itself is not used or changed.
 //
 // Connections are not kept, and HTTP/2 is not spoken: on a connection that turns
 // out to be dead net/http silently sends a GET, or a POST with an

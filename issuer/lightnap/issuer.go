@@ -37,7 +37,8 @@ type Issuer struct {
 	BaseURL string
 
 	// Transport has the proxy, the certificates and the dialer to use; it is
-	// copied. Nil means as http.DefaultTransport.
+	// copied. Nil means as http.DefaultTransport, but with a dialer of its own: a
+	// program that has given that one a DialContext sets it here as well.
 	Transport *http.Transport
 
 	// DeviceDetails is what the server shows its user for this session. Empty

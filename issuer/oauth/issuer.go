@@ -77,7 +77,8 @@ type Issuer struct {
 	DPoP bool
 
 	// Transport has the proxy, the certificates and the dialer to use; it is
-	// copied. Nil means as http.DefaultTransport.
+	// copied. Nil means as http.DefaultTransport, but with a dialer of its own: a
+	// program that has given that one a DialContext sets it here as well.
 	Transport *http.Transport
 
 	// Clock is for tests: the one of the Config. Nil means the machine's.
