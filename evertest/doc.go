@@ -6,11 +6,21 @@
 //		srv := evertest.NewServer(t, evertest.Options{Handler: orders}) // your API, or a fake of it
 //		client := srv.NewClient(srv.Config())                           // signs in by itself
 //		program := New(client.HTTP(), srv.URL)                          // what you test
+//		if _, err := client.Token(t.Context()); err != nil {            // is signed in from here on
+//			t.Fatal(err)
+//		}
 //		srv.ExpireAccessTokens()                                        // the next request is refused
 //		if err := program.Sync(t.Context()); err != nil {               // renewed and sent again
 //			t.Fatal(err)
 //		}
 //	}
+//
+// # OAuth
+//
+// The same account signs in at a token endpoint (RFC 6749) as well: URL + "/oauth/token",
+// with the grants password and refresh_token, and URL + "/oauth/revoke" to sign out. No
+// client is registered there, so the Client of an oauth.Issuer stays nil; its Transport is
+// [Server.Transport]. See the example OAuth.
 //
 // # Faults
 //

@@ -7,6 +7,7 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"syscall"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/evertoken/evertoken"
 	"github.com/evertoken/evertoken/evertest"
 	"github.com/evertoken/evertoken/issuer/lightnap"
+	"github.com/evertoken/evertoken/issuer/oauth"
 	"github.com/evertoken/evertoken/storage"
 )
 
@@ -306,13 +308,43 @@ func ExampleServer_Listen() {
 func ExampleNewServer() {
 	t := &exampleT{} // in a test: its *testing.T
 	defer t.end()
-	srv := evertest.NewServer(t)
-	client := srv.NewClient(srv.Config())
-	resp, err := client.HTTP().Get(srv.URL + "/api/users/me/profile")
-	if err != nil {
+	orders := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}) // your API, or a fake of it
+	srv := evertest.NewServer(t, evertest.Options{Handler: orders})
+	client := srv.NewClient(quiet(srv))                  // in a test: srv.Config()
+	if _, err := client.Token(t.Context()); err != nil { // is signed in from here on
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	fmt.Println(resp.Status)
-	// Output: 200 OK
+	srv.ExpireAccessTokens()                              // the next request is refused,
+	fmt.Println(visit(t, client.HTTP(), srv.URL+"/sync")) // renewed and sent again
+	fmt.Println(srv.Counts().Refreshes, "refresh")
+	// Output:
+	// 200 OK
+	// 1 refresh
+}
+
+// The account signs in by OAuth.
+func Example_oAuth() {
+	t := &exampleT{} // in a test: its *testing.T
+	defer t.end()
+	srv := evertest.NewServer(t)
+	issuer := &oauth.Issuer{
+		TokenURL:  srv.URL + "/oauth/token",
+		APIs:      []string{srv.URL},
+		Transport: srv.Transport(),
+		Grant: func(context.Context) (url.Values, error) {
+			return url.Values{"grant_type": {"password"}, "username": {evertest.Login}, "password": {evertest.Password}}, nil
+		},
+	}
+	cfg := quiet(srv)
+	cfg.Issuer, cfg.Login = issuer, issuer.Mint
+	client := srv.NewClient(cfg)
+	if _, err := client.Token(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	srv.ExpireAccessTokens()
+	fmt.Println(visit(t, client.HTTP(), srv.URL+"/api/users/me/profile"))
+	fmt.Println(srv.Counts().Refreshes, "refresh")
+	// Output:
+	// 200 OK
+	// 1 refresh
 }
