@@ -49,7 +49,7 @@ func (i *Issuer) Authorize(ctx context.Context, b Browser) (evertoken.Token, err
 }
 
 func (i *Issuer) authorize(ctx context.Context, b Browser) (evertoken.Token, error) {
-	if err := i.Validate(); err != nil {
+	if err := i.ready(); err != nil {
 		return evertoken.Token{}, err
 	}
 	switch {

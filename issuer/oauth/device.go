@@ -54,7 +54,7 @@ func (i *Issuer) Device(ctx context.Context, show func(context.Context, Prompt) 
 
 // deviceCode begins a sign-in.
 func (i *Issuer) deviceCode(ctx context.Context) (*deviceCode, error) {
-	if err := i.Validate(); err != nil {
+	if err := i.ready(); err != nil {
 		return nil, err
 	}
 	if i.DeviceURL == "" {

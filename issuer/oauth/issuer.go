@@ -101,6 +101,14 @@ func (i *Issuer) Validate() error {
 	return i.fault
 }
 
+// ready is Validate for a method that makes an exchange.
+func (i *Issuer) ready() error {
+	if err := i.Validate(); err != nil {
+		return &evertoken.RefreshError{Outcome: evertoken.Misconfigured, Err: err}
+	}
+	return nil
+}
+
 // prepare checks the fields of an Issuer that was made as a literal.
 func (i *Issuer) prepare() {
 	i.http, i.clock = exchange.New(i.Transport), i.Clock
@@ -124,13 +132,18 @@ func (i *Issuer) prepare() {
 	if i.IssuerInAnswers && i.IssuerURL == "" {
 		faults = append(faults, "IssuerURL is missing, which IssuerInAnswers needs")
 	}
+	for n, s := range i.APIs {
+		if _, err := origin.Parse(s); err != nil {
+			faults = append(faults, fmt.Sprintf("APIs[%d] %v", n, err))
+		}
+	}
 	for n, s := range i.Scope {
 		if s == "" || strings.ContainsAny(s, " \t\r\n") {
 			faults = append(faults, fmt.Sprintf("Scope[%d] is empty or holds a space", n))
 		}
 	}
 	if len(faults) > 0 {
-		i.fault = misconfigured("oauth: bad Issuer: " + strings.Join(faults, "; "))
+		i.fault = errors.New("oauth: " + strings.Join(faults, "; "))
 	}
 }
 
@@ -154,8 +167,13 @@ func checkURL(s string) error {
 	return nil
 }
 
-// Origins returns APIs.
-func (i *Issuer) Origins() []string { return slices.Clone(i.APIs) }
+// Origins returns APIs. It is nil if Validate finds a fault.
+func (i *Issuer) Origins() []string {
+	if i.Validate() != nil {
+		return nil
+	}
+	return slices.Clone(i.APIs)
+}
 
 // ReuseGrace returns the dialect's.
 func (i *Issuer) ReuseGrace() time.Duration { return i.Dialect.ReuseGrace }
@@ -200,7 +218,7 @@ func merged(old, fresh map[string]string) map[string]string {
 // end is that of the access token too (section 2.1), or by the access token if
 // that is all there is. Without a RevocationURL it does nothing.
 func (i *Issuer) Revoke(ctx context.Context, t evertoken.Token) error {
-	if err := i.Validate(); err != nil || i.RevocationURL == "" {
+	if err := i.ready(); err != nil || i.RevocationURL == "" {
 		return err
 	}
 	q := request{endpoint: i.RevocationURL, session: t}

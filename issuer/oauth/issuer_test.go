@@ -198,13 +198,23 @@ func TestValidate(t *testing.T) {
 		_, err := tt.i.Refresh(t.Context(), evertoken.Token{RefreshToken: oldRefresh})
 		failed := failure(t, err)
 		for _, s := range tt.says {
-			if failed.Outcome != evertoken.Misconfigured || !strings.Contains(err.Error(), s) || !errors.Is(tt.i.Validate(), failed) {
+			if failed.Outcome != evertoken.Misconfigured || !strings.Contains(err.Error(), s) || !errors.Is(err, tt.i.Validate()) {
 				t.Errorf("%s: %v, want Misconfigured with %q", tt.name, err, s)
 			}
 		}
 	}
 	if err := (&Issuer{TokenURL: testToken}).Validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Who makes a client of it is told of each fault once, by the name of the field.
+func TestFaultsInConfig(t *testing.T) {
+	i := &Issuer{APIs: []string{"https://api.example.com", "http://x.com"}}
+	_, err := evertoken.New(t.Context(), evertoken.Config{Issuer: i})
+	const want = `evertoken: bad Config: Issuer: oauth: TokenURL is missing; APIs[1] "http://x.com" would send tokens in the clear: use https, or http on loopback`
+	if err == nil || err.Error() != want {
+		t.Errorf("New = %v, want %s", err, want)
 	}
 }
 
@@ -244,7 +254,7 @@ func TestRevoke(t *testing.T) {
 }
 
 func TestOriginsAndGrace(t *testing.T) {
-	i := &Issuer{APIs: []string{"https://api.example.com"}, Dialect: Supabase()}
+	i := &Issuer{TokenURL: testToken, APIs: []string{"https://api.example.com"}, Dialect: Supabase()}
 	if got := i.Origins(); len(got) != 1 || got[0] != "https://api.example.com" {
 		t.Errorf("Origins = %v", got)
 	}

@@ -26,7 +26,7 @@ type request struct {
 
 // tokenRequest asks for a token. The lifetime counts from before the request.
 func (i *Issuer) tokenRequest(ctx context.Context, q request) (evertoken.Token, error) {
-	if err := i.Validate(); err != nil {
+	if err := i.ready(); err != nil {
 		return evertoken.Token{}, err
 	}
 	if err := i.bind(&q); err != nil {
