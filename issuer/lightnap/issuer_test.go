@@ -278,10 +278,22 @@ func TestSignInWithoutToken(t *testing.T) {
 }
 
 func TestBadBaseURL(t *testing.T) {
-	for _, base := range []string{"", "api.example.com", "http://api.example.com", "https://u:s3cret@api.example.com", "ftp://x", "https://x?q=s3cret", ":"} {
+	for base, says := range map[string]string{
+		"":                                 "is missing",
+		"api.example.com":                  "has no https://",
+		"127.0.0.1:8080":                   "has no https:// (on loopback: http://)",
+		":":                                "has no https://",
+		"https://api.example.com/api":      "ends in /api: give it without /api",
+		"https://api.example.com/v1/API/":  "ends in /api: give it without /api",
+		"http://api.example.com":           "http://api.example.com: only https",
+		"ftp://x":                          "ftp://x: only https",
+		"https://x/%zz":                    "is not a URL",
+		"https://u:s3cret@api.example.com": "is not scheme://",
+		"https://x?q=s3cret":               "is not scheme://",
+	} {
 		i := &Issuer{BaseURL: base}
 		_, err := i.Refresh(t.Context(), evertoken.Token{RefreshToken: secretCookie})
-		if err == nil || !strings.Contains(err.Error(), "BaseURL") || strings.Contains(err.Error(), "s3cret") || i.Origins() != nil {
+		if err == nil || !strings.Contains(err.Error(), "lightnap: BaseURL "+says) || strings.Contains(err.Error(), "s3cret") || i.Origins() != nil {
 			t.Errorf("%q: %v, origins %v", base, err, i.Origins())
 		}
 		_, err = evertoken.New(t.Context(), evertoken.Config{Issuer: i})
