@@ -40,7 +40,8 @@ type File struct {
 
 // NewFile returns a store in the folder dir, which is made when it is first
 // used. A relative dir counts from the folder that is current now, so that a
-// program may change it later. Errors come from the methods.
+// program may change it later. Errors come from the methods, that of an empty dir
+// too.
 func NewFile(dir string) *File {
 	if abs, err := filepath.Abs(dir); err == nil && dir != "" {
 		dir = abs
@@ -74,7 +75,7 @@ func (f *File) within(ctx context.Context, key string, step func(root *os.Root) 
 
 func (f *File) open() (*os.Root, error) {
 	if f.dir == "" {
-		return nil, errors.New("storage: file: dir is empty")
+		return nil, errors.New("storage: file: NewFile was given no folder")
 	}
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("storage: file: %w", err)
@@ -116,9 +117,8 @@ func fileName(key string) string {
 	return b.String()
 }
 
-// Load implements [Store]. A file without our header is returned whole, under a
-// version of its own: whoever knows what the record should be will find it
-// damaged, and can replace it.
+// Load implements [Store]. A file without our header is [ErrCorrupt]; beside that
+// it is returned whole, under a version of its own, with which it can be replaced.
 func (f *File) Load(ctx context.Context, key string) (item Item, err error) {
 	err = f.within(ctx, key, func(root *os.Root) error {
 		item, err = load(root, fileName(key)+".json")
@@ -160,7 +160,8 @@ func parseFile(name string, raw []byte) (Item, error) {
 			name, n, fileLayout)
 	}
 	sum := sha256.Sum256(raw)
-	return Item{Data: raw, Version: Version("damaged-" + hex.EncodeToString(sum[:]))}, nil
+	return Item{Data: raw, Version: Version("damaged-" + hex.EncodeToString(sum[:]))},
+		fmt.Errorf("%w: file %s of %d bytes has lost its first line: SignIn or Login replaces it", ErrCorrupt, name, len(raw))
 }
 
 // regular refuses what is there but is no plain file of ours: opening a FIFO
@@ -223,7 +224,7 @@ func (f *File) change(ctx context.Context, key string, step func(root *os.Root, 
 		defer func() { _ = lock.Close() }() // the kernel drops it in any case
 		name := fileName(key) + ".json"
 		item, err := load(root, name)
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		if err != nil && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrCorrupt) {
 			return err
 		}
 		return step(root, name, item.Version)

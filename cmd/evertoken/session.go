@@ -54,7 +54,7 @@ func (s *session) profile(ctx context.Context) (profile, storage.Version, error)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		return profile{}, "", s.hint(fmt.Errorf("%w: there is no session %q", evertoken.ErrSignedOut, s.name))
-	case err != nil:
+	case err != nil && !errors.Is(err, storage.ErrCorrupt): // what is damaged is no profile, and login replaces it
 		return profile{}, "", err
 	}
 	p, err := readProfile(item.Data)
