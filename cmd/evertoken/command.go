@@ -47,7 +47,7 @@ func (c command) parse(flags *flag.FlagSet, args []string) (rest []string, err e
 	flags.SetOutput(io.Discard) // a fault is told once, by report
 	for {
 		if err := flags.Parse(args); err != nil {
-			return nil, asMisuse(err)
+			return nil, c.misuse(err)
 		}
 		read := len(args) - flags.NArg()
 		last := c.name == "exec" || read > 0 && args[read-1] == "--"
@@ -59,11 +59,20 @@ func (c command) parse(flags *flag.FlagSet, args []string) (rest []string, err e
 	}
 }
 
-func asMisuse(err error) error {
+// misuse tells what package flag says, with a flag's name as the help has it.
+func (c command) misuse(err error) error {
 	if errors.Is(err, flag.ErrHelp) {
 		return err
 	}
-	return misused("%w", err)
+	text := err.Error()
+	for _, words := range []string{"defined: -", "an argument: -", `" for flag -`, `" for -`} {
+		before, name, found := strings.Cut(text, words)
+		if found && len(name) > 1 && name[1] != ':' {
+			text = before + words + "-" + name
+			break
+		}
+	}
+	return misused("%s; see evertoken help %s", text, c.name)
 }
 
 // nothing refuses arguments where there are none to take.

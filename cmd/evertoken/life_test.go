@@ -331,6 +331,23 @@ func TestHalfALogin(t *testing.T) {
 	}
 }
 
+// TestDamagedProfile: a file that somebody has overwritten is no session, and login
+// replaces it.
+func TestDamagedProfile(t *testing.T) {
+	m := newMachine(t, newFarEnd(t))
+	m.lightnap()
+	profile, err := filepath.Glob(filepath.Join(m.folder(), "*profile*"))
+	if err == nil {
+		err = os.WriteFile(profile[0], []byte("junk"), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.wantStatus(3, "the profile is damaged; evertoken login signs in", "token")
+	m.lightnap()
+	m.want("token")
+}
+
 // TestFolderFull: a process that cannot save the new refresh token does not spend
 // the old one.
 func TestFolderFull(t *testing.T) {
@@ -427,22 +444,25 @@ func TestExec(t *testing.T) {
 func TestWrongCalls(t *testing.T) {
 	m := newMachine(t, newFarEnd(t))
 	for says, args := range map[string][]string{
-		`there is no command "sign"`:              {"sign"},
-		"flag provided but not defined: -x":       {"token", "-x"},
-		`unexpected argument "now"`:               {"status", "now"},
-		"-o yaml is neither":                      {"token", "-o", "yaml"},
-		"which issuer?":                           {"login"},
-		"--client-id is missing":                  {"login", "https://issuer.example"},
-		`there is no preset "x"`:                  {"login", "https://issuer.example", "--client-id", "a", "--preset", "x"},
-		"would send tokens in the clear":          {"login", "https://issuer.example", "--client-id", "a", "--api", "http://api.example"},
-		`"x" for flag -param: is not NAME=VALUE`:  {"login", "https://issuer.example", "--param", "x"},
-		"choose one":                              {"login", "https://issuer.example", "--client-id", "a", "--device", "--browser"},
-		"--session is empty":                      {"status", "--session", ""},
-		`unexpected argument "b"`:                 {"login", "--lightnap", "https://x.example", "a", "b"},
-		`no name of a variable`:                   {"exec", "--env", "A=B", "true"},
-		`help: there is no command "sign"`:        {"help", "sign"},
-		"flag needs an argument: -to":             {"proxy", "--to"},
-		`invalid boolean value "maybe" for -dpop`: {"login", "--dpop=maybe"},
+		`there is no command "sign"`:                {"sign"},
+		"not defined: -x; see evertoken help token": {"token", "-x"},
+		"not defined: --bogus; see evertoken help":  {"token", "--bogus"},
+		"an argument: --lightnap; see evertoken he": {"login", "--lightnap"},
+		"flag needs an argument: -o; see evertoken": {"token", "-o"},
+		`unexpected argument "now"`:                 {"status", "now"},
+		"-o yaml is neither":                        {"token", "-o", "yaml"},
+		"which issuer?":                             {"login"},
+		"--client-id is missing":                    {"login", "https://issuer.example"},
+		`there is no preset "x"`:                    {"login", "https://issuer.example", "--client-id", "a", "--preset", "x"},
+		"would send tokens in the clear":            {"login", "https://issuer.example", "--client-id", "a", "--api", "http://api.example"},
+		`"x" for flag --param: is not NAME=VALUE`:   {"login", "https://issuer.example", "--param", "x"},
+		"choose one":                               {"login", "https://issuer.example", "--client-id", "a", "--device", "--browser"},
+		"--session is empty":                       {"status", "--session", ""},
+		`unexpected argument "b"`:                  {"login", "--lightnap", "https://x.example", "a", "b"},
+		`no name of a variable`:                    {"exec", "--env", "A=B", "true"},
+		`help: there is no command "sign"`:         {"help", "sign"},
+		"flag needs an argument: --to":             {"proxy", "--to"},
+		`invalid boolean value "maybe" for --dpop`: {"login", "--dpop=maybe"},
 	} {
 		m.wantStatus(2, says, args...)
 	}

@@ -77,14 +77,18 @@ func (p profile) target(to string) (*url.URL, error) {
 		return err == nil && o.Matches(u)
 	}
 	if !open && !slices.ContainsFunc(allowed, within) {
-		return nil, misused("--to %s: the session is for %s", to, strings.Join(allowed, ", "))
+		cure := "" // a LightNap server has one API, its own
+		if p.LightNap == "" {
+			cure = "; sign in again, with --api " + to + " as well"
+		}
+		return nil, misused("--to %s: the session is for %s%s", to, strings.Join(allowed, ", "), cure)
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 }
 
 // proxy serves until ctx ends.
 func (s *session) proxy(ctx context.Context, p profile, target *url.URL, address string) (err error) {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})) // a renewal is no news
 	client, err := s.open(ctx, p, evertoken.Config{
 		Store: s.folder(), Origins: []string{target.String()}, Logger: log,
 		CheckInterval: 5 * time.Second, // so that a new sign-in is noticed soon

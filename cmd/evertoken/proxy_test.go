@@ -158,10 +158,21 @@ func TestProxyRenews(t *testing.T) {
 	m := newMachine(t, far)
 	began := time.Now()
 	m.lightnap()
-	k, _ := m.proxy()
-	k.expect("evertoken: renewed")
+	release := far.holdNext("/api/Identity/access-token")
+	k, base := m.proxy()
+	<-far.held
+	close(release)
 	if took := time.Since(began); took < life/2+time.Second/2 {
 		t.Errorf("renewed after %v", took)
+	}
+	if resp, _ := ask(t, base, "GET /x HTTP/1.1\r\nHost: HOST\r\n\r\n"); resp.StatusCode != 200 {
+		t.Error(resp.Status)
+	}
+	if err := k.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if status := k.end(); status != 0 || strings.Contains(k.said.String(), "level=") {
+		t.Errorf("it ended with %d, and all was well; it said\n%s", status, k.said.String())
 	}
 }
 
@@ -188,7 +199,7 @@ func TestProxyTargets(t *testing.T) {
 	far := newFarEnd(t)
 	m := newMachine(t, far)
 	m.lightnap()
-	m.wantStatus(2, "--to https://other.example: the session is for "+far.url, "proxy", "--to", "https://other.example")
+	m.wantStatus(2, "--to https://other.example: the session is for "+far.url+"\n", "proxy", "--to", "https://other.example")
 	for _, listen := range []string{"0.0.0.0:0", ":0", "[::]:0", "192.0.2.1:0", "example.com:0", "127.0.0.1"} {
 		m.wantStatus(2, "is not HOST:PORT on loopback", "proxy", "--listen", listen)
 	}
@@ -197,7 +208,7 @@ func TestProxyTargets(t *testing.T) {
 	m.wantStatus(2, "would send tokens in the clear", "proxy", "--to", "http://api.example.com")
 	m.wantStatus(2, "is not scheme://host[:port]", "proxy", "--to", "https://api.example.com/v1")
 	m.deviceLogin("--api", far.url, "--api", "https://api.example.com")
-	m.wantStatus(2, "the session is for "+far.url+", https://api.example.com", "proxy", "--to", "https://other.example")
+	m.wantStatus(2, "the session is for "+far.url+", https://api.example.com; sign in again, with --api https://other.example as well", "proxy", "--to", "https://other.example")
 	m.wantStatus(2, "--to is missing", "proxy")
 	_, base := m.proxy("--to", far.url)
 	if resp, _ := ask(t, base, "GET /x HTTP/1.1\r\nHost: HOST\r\n\r\n"); resp.StatusCode != 200 {
@@ -219,12 +230,12 @@ func TestProxySignedOut(t *testing.T) {
 		t.Errorf("%s: %s", resp.Status, body)
 	}
 	m.lightnap()
-	k.expect("session started")
+	k.expect("evertoken: signed in")
 	if resp, _ := ask(t, base, "GET /x HTTP/1.1\r\nHost: HOST\r\n\r\n"); resp.StatusCode != 200 {
 		t.Errorf("after a new sign-in: %s", resp.Status)
 	}
 	m.want("logout")
-	k.expect("session ended")
+	k.expect("evertoken: signed out")
 	if resp, _ := ask(t, base, "GET /x HTTP/1.1\r\nHost: HOST\r\n\r\n"); resp.StatusCode != 502 {
 		t.Errorf("after a sign-out: %s", resp.Status)
 	}
