@@ -144,10 +144,10 @@ func TestTokensThatLiveTooLong(t *testing.T) {
 	srv := evertest.NewServer(t)
 	stdout, stderr, status := program(t, "-server", srv.Listen(), "-login", evertest.Login, "-password", evertest.Password,
 		"-duration", "500ms", "-json")
-	if sum := wantSummary(t, stdout); status != 1 || sum.Failed != 0 || !strings.Contains(stdout, "0/120 min") {
+	if sum := wantSummary(t, stdout); status != 1 || sum.Failed != 0 || !strings.Contains(stdout, "] 120 min left  0 refreshes") {
 		t.Errorf("status %d, %+v:\n%s", status, sum, stdout)
 	}
-	if want := "quickstart: 0 refreshes are too few: use -duration, or the server's -lifetime\n"; stderr != want {
+	if want := "quickstart: only 0 refreshes: use -duration, or the server's -lifetime\n"; stderr != want {
 		t.Errorf("stderr %q", stderr)
 	}
 }

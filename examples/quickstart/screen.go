@@ -81,25 +81,34 @@ func (s *screen) clear() {
 }
 
 func (s *screen) line(sum summary, st evertoken.Status, now time.Time) string {
-	line := fmt.Sprintf("%2.0f/%.0f s  %4d requests  token %s  %d refreshes  %d failed",
-		sum.took.Seconds(), s.total.Seconds(), sum.Requests, age(st, now), sum.Refreshes, sum.Failed)
+	line := fmt.Sprintf("%2.0f/%.0f s  %4d requests  token %s  %s  %d failed",
+		sum.took.Seconds(), s.total.Seconds(), sum.Requests, left(st, now), refreshes(sum.Refreshes, 0), sum.Failed)
 	return line[:min(len(line), columns)]
 }
 
-// age shows how much of its life the token has behind it.
-func age(st evertoken.Status, now time.Time) string {
-	const width = 10
-	life, used := st.Expiry.Sub(st.LastRefresh), now.Sub(st.LastRefresh)
-	if st.Expiry.IsZero() || life <= 0 {
-		return "[" + strings.Repeat(".", width) + "] age unknown"
+// refreshes counts them, the number as wide as the others of a column.
+func refreshes(n, width int) string {
+	what := "refreshes"
+	if n == 1 {
+		what = "refresh"
 	}
-	used = min(max(used, 0), life)
-	full := int(width * used / life)
+	return fmt.Sprintf("%*d %s", width, n, what)
+}
+
+// left shows how much of its life the token has before it.
+func left(st evertoken.Status, now time.Time) string {
+	const width = 10
+	life, left := st.Expiry.Sub(st.LastRefresh), st.Expiry.Sub(now)
+	if st.Expiry.IsZero() || life <= 0 {
+		return "[" + strings.Repeat(".", width) + "] end unknown"
+	}
+	left = min(max(left, 0), life)
+	full := int((width*left + life/2) / life)
 	bar := "[" + strings.Repeat("#", full) + strings.Repeat(".", width-full) + "]"
 	if life >= 2*time.Minute {
-		return fmt.Sprintf("%s %.0f/%.0f min", bar, used.Minutes(), life.Minutes())
+		return fmt.Sprintf("%s %.0f min left", bar, left.Minutes())
 	}
-	return fmt.Sprintf("%s %4.1f/%.0f s", bar, used.Seconds(), life.Seconds())
+	return fmt.Sprintf("%s %4.1f s left", bar, left.Seconds())
 }
 
 // summary is the end of the screen; what is wrong follows as the program's error.
@@ -107,9 +116,9 @@ func (s *screen) summary(sum summary, verdict error) {
 	if s.terminal {
 		s.printf("\n")
 	}
-	s.printf("\n%6d requests in %.0f s\n%6d refreshes in the background\n%6d failed requests\n"+
+	s.printf("\n%6d requests in %.0f s\n%s in the background\n%6d failed requests\n"+
 		"%6d requests with an expired token\n%6d requests that waited over 100 ms\n",
-		sum.Requests, sum.took.Seconds(), sum.Refreshes, sum.Failed, sum.ExpiredSent, sum.Waited)
+		sum.Requests, sum.took.Seconds(), refreshes(sum.Refreshes, 6), sum.Failed, sum.ExpiredSent, sum.Waited)
 	if verdict == nil {
 		s.printf("\nNobody noticed that %d tokens came and went.\n", sum.Refreshes)
 	}

@@ -27,10 +27,10 @@ func TestScreen(t *testing.T) {
 	step(3950*time.Millisecond, summary{Requests: 150})
 	step(3960*time.Millisecond, summary{Requests: 151, Failed: 1, trouble: errors.New("cut off")})
 	step(3970*time.Millisecond, summary{Requests: 152, Failed: 2, trouble: errors.New("cut off")}) // too soon, and known
-	const want = "\r\x1b[K 0/25 s     1 requests  token [..........]  0.0/8 s  0 refreshes  0 failed" +
-		"\r\x1b[K 4/25 s   150 requests  token [####......]  4.0/8 s  0 refreshes  0 failed" +
+	const want = "\r\x1b[K 0/25 s     1 requests  token [##########]  8.0 s left  0 refreshes  0 failed" +
+		"\r\x1b[K 4/25 s   150 requests  token [#####.....]  4.0 s left  0 refreshes  0 failed" +
 		"\r\x1b[Kcut off\n" +
-		"\r\x1b[K 4/25 s   151 requests  token [####......]  4.0/8 s  0 refreshes  1 failed"
+		"\r\x1b[K 4/25 s   151 requests  token [#####.....]  4.0 s left  0 refreshes  1 failed"
 	if out.String() != want {
 		t.Errorf("\n got %q\nwant %q", out.String(), want)
 	}
@@ -46,10 +46,10 @@ func TestPlainLines(t *testing.T) {
 		took := time.Duration(tenth) * 100 * time.Millisecond
 		s.live(summary{Requests: tenth, Refreshes: tenth / 40, took: took}, st, now.Add(took))
 	}
-	const want = ` 0/60 s     0 requests  token [..........] 0/120 min  0 refreshes  0 failed
- 4/60 s    40 requests  token [..........] 0/120 min  1 refreshes  0 failed
- 8/60 s    80 requests  token [..........] 0/120 min  2 refreshes  0 failed
-12/60 s   120 requests  token [..........] 0/120 min  3 refreshes  0 failed
+	const want = ` 0/60 s     0 requests  token [##########] 120 min left  0 refreshes  0 failed
+ 4/60 s    40 requests  token [##########] 120 min left  1 refresh  0 failed
+ 8/60 s    80 requests  token [##########] 120 min left  2 refreshes  0 failed
+12/60 s   120 requests  token [##########] 120 min left  3 refreshes  0 failed
 `
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
@@ -60,25 +60,25 @@ func TestPlainLines(t *testing.T) {
 	}
 }
 
-func TestAge(t *testing.T) {
+func TestLeft(t *testing.T) {
 	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
 		used, life time.Duration
 		want       string
 	}{
-		{0, 8 * time.Second, "[..........]  0.0/8 s"},
-		{4 * time.Second, 8 * time.Second, "[#####.....]  4.0/8 s"},
-		{9 * time.Second, 8 * time.Second, "[##########]  8.0/8 s"},
-		{-time.Second, 8 * time.Second, "[..........]  0.0/8 s"}, // a clock that was set back
-		{time.Hour, 2 * time.Hour, "[#####.....] 60/120 min"},
-		{0, 0, "[..........] age unknown"},
+		{0, 8 * time.Second, "[##########]  8.0 s left"},
+		{4 * time.Second, 8 * time.Second, "[#####.....]  4.0 s left"},
+		{9 * time.Second, 8 * time.Second, "[..........]  0.0 s left"},
+		{-time.Second, 8 * time.Second, "[##########]  8.0 s left"}, // a clock that was set back
+		{time.Hour, 2 * time.Hour, "[#####.....] 60 min left"},
+		{0, 0, "[..........] end unknown"},
 	} {
 		st := evertoken.Status{LastRefresh: now, Expiry: now.Add(c.life)}
-		if got := age(st, now.Add(c.used)); got != c.want {
+		if got := left(st, now.Add(c.used)); got != c.want {
 			t.Errorf("%v of %v: %q, want %q", c.used, c.life, got, c.want)
 		}
 	}
-	if got := age(evertoken.Status{LastRefresh: now}, now); got != "[..........] age unknown" {
+	if got := left(evertoken.Status{LastRefresh: now}, now); got != "[..........] end unknown" {
 		t.Errorf("opaque token: %q", got)
 	}
 }

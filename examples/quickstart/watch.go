@@ -37,7 +37,7 @@ func (s summary) verdict() error {
 		noticed = append(noticed, fmt.Errorf("%d requests had an expired token", s.ExpiredSent))
 	}
 	if s.Refreshes < 2 {
-		noticed = append(noticed, fmt.Errorf("%d refreshes are too few: use -duration, or the server's -lifetime", s.Refreshes))
+		noticed = append(noticed, fmt.Errorf("only %s: use -duration, or the server's -lifetime", refreshes(s.Refreshes, 0)))
 	}
 	if len(noticed) > 0 && s.trouble != nil {
 		noticed = append(noticed, fmt.Errorf("last trouble: %w", s.trouble))
