@@ -12,6 +12,23 @@
 // application/json the same comes as JSON. It holds no token, but that of a
 // pool the names of its sessions; whether it may be seen by everybody is for you to
 // decide, as with net/http/pprof.
+//
+// # JSON
+//
+// Of a client: the time; the headline, meaning and advice of the page; and what
+// [evertoken.Status] has, as state, since, expiry, nextCheck, lastRefresh, reason, error,
+// failures, persistPending, storeError, lease and waiting. The events, oldest first, are
+// those of [evertoken.Event]: session, time, kind, reason, outcome, error, expiry, next,
+// tookSeconds and waiting.
+//
+// Of a pool: time, headline, meaning and advice; how many sessions are inMemory, and of
+// these atRest, signedIn, troubled (with a token all the same), tokenless, signedOut and
+// renewing; waiting, the callers that wait; storeFails, for how many sessions the store
+// fails; nextCheck, the earliest; the sessions that most need a look, and how many more
+// there are; and the events. A session there has state, headline, since, expiry,
+// nextCheck, error, storeError, failures and waiting.
+//
+// Instants are in RFC 3339. What is unknown, or is not there, is left out.
 package statuspage
 
 import (

@@ -2,6 +2,9 @@ package statuspage
 
 import (
 	"errors"
+	"os"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +26,24 @@ func TestSpan(t *testing.T) {
 		}
 		if got := span(-d); got != want {
 			t.Errorf("%v: %q, want %q", -d, got, want)
+		}
+	}
+}
+
+// The package says which fields the JSON has.
+func TestDocNamesEachField(t *testing.T) {
+	source, err := os.ReadFile("handler.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, doc, _ := strings.Cut(string(source), "// # JSON")
+	doc, _, _ = strings.Cut(doc, "package statuspage")
+	for _, v := range []any{report{}, event{}, summary{}, brief{}} {
+		for f := range reflect.TypeOf(v).NumField() {
+			name, _, _ := strings.Cut(reflect.TypeOf(v).Field(f).Tag.Get("json"), ",")
+			if !regexp.MustCompile(`\b` + name + `\b`).MatchString(doc) {
+				t.Errorf("%T: nothing tells of %s", v, name)
+			}
 		}
 	}
 }
