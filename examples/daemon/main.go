@@ -52,7 +52,10 @@ func parse(args []string) (options, error) {
 	flags.SetOutput(io.Discard) // a fault is told once, by main
 	flags.StringVar(&o.server, "server", "http://127.0.0.1:8080", "base `URL` of the server")
 	flags.StringVar(&o.login, "login", "demo@evertoken.dev", "who signs in")
-	flags.StringVar(&o.dir, "dir", filepath.Join(os.TempDir(), "evertoken-daemon"), "`folder` that keeps the session")
+	if config, err := os.UserConfigDir(); err == nil { // a folder for temporary files may be empty after a reboot
+		o.dir = filepath.Join(config, "evertoken-daemon")
+	}
+	flags.StringVar(&o.dir, "dir", o.dir, "`folder` that keeps the session")
 	flags.DurationVar(&o.every, "every", 5*time.Second, "how often there is work to do")
 	flags.DurationVar(&o.check, "check", 10*time.Second, "how often to look after the token, and to knock at a server that is down")
 	flags.StringVar(&o.status, "status", "", "`address` of the status page, such as :8081; a port alone is for this machine only")
@@ -66,6 +69,8 @@ func parse(args []string) (options, error) {
 	switch {
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case o.dir == "":
+		return o, errors.New("-dir is missing: this login has no folder for configuration")
 	case o.every <= 0:
 		return o, fmt.Errorf("-every is %v: must be more than 0s", o.every)
 	}

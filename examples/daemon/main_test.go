@@ -26,6 +26,7 @@ func TestBadStarts(t *testing.T) {
 	}{
 		{[]string{"now"}, "p", `unexpected argument "now"`},
 		{[]string{"-color"}, "p", "flag provided but not defined: -color"},
+		{[]string{"-dir", ""}, "p", "-dir is missing"},
 		{[]string{"-every", "0s"}, "p", "-every is 0s: must be more than 0s"},
 		{[]string{"-check", "-1s", "-dir", dir}, "p", "evertoken: bad Config: CheckInterval is negative: -1s"},
 		{[]string{"-dir", dir}, "", "nobody is signed in, and EVERTOKEN_PASSWORD is not set"},
