@@ -10,6 +10,8 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"os"
 
 	"github.com/evertoken/evertoken"
 	"github.com/evertoken/evertoken/issuer/oauth"
@@ -63,6 +65,21 @@ func ExampleDiscover() {
 	issuer.APIs = []string{"https://api.example.com"}
 	fmt.Println(issuer.TokenURL == srv.URL+"/token", server.Scopes, issuer.Validate())
 	// Output: true [orders] <nil>
+}
+
+// A grant of one's own: that of a password (RFC 6749, section 4.3).
+func ExampleGrant() {
+	srv := exampleServer()
+	defer srv.Close()
+	password := func(context.Context) (url.Values, error) {
+		return url.Values{"grant_type": {"password"}, "username": {"me"}, "password": {os.Getenv("PASSWORD")}}, nil
+	}
+	issuer := &oauth.Issuer{TokenURL: srv.URL + "/token", APIs: []string{"https://api.example.com"}}
+	token, err := issuer.Obtain(context.Background(), password) // for client.SignIn
+	fmt.Println(token.TokenType, err)
+	// Output:
+	// password false false
+	// Bearer <nil>
 }
 
 // A client that proves itself with a key instead of a secret.
