@@ -68,7 +68,7 @@ func TestSecretsInAnAnswer(t *testing.T) {
 		client ClientAuth
 		quotes []string
 	}{
-		"post":      {must(ClientSecretPost(clientName, clientWord))(t), []string{clientWord}},
+		"post":      {must(ClientSecretPost(clientName, clientWord))(t), []string{clientWord, "client_secret=s3cret%3A%2B+%25%26word"}},
 		"basic":     {must(ClientSecretBasic(clientName, clientWord))(t), []string{clientWord, "s3cret%3A%2B+%25%26word", basic, "Basic " + basic}},
 		"assertion": {must(ClientAssertion(clientName, statement))(t), []string{signed}},
 		"api key":   {must(APIKey("apikey", "s3cret-key"))(t), []string{"s3cret-key"}},
@@ -78,7 +78,7 @@ func TestSecretsInAnAnswer(t *testing.T) {
 			far := newFarEnd(t, reply("401 Unauthorized", typeJSON, body))
 			_, err := (&Issuer{TokenURL: testToken, Client: tt.client, Transport: far.transport()}).Refresh(t.Context(), evertoken.Token{RefreshToken: oldRefresh})
 			got := failure(t, err).Description
-			if strings.Contains(got, basic) || !strings.HasPrefix(got, "the client shows ") || !strings.HasSuffix(got, "[secret] of [secret]") {
+			if strings.Contains(got, basic) || !strings.HasPrefix(got, "the client shows ") || !strings.HasSuffix(got, "[secret] of [secret]") || strings.Contains(got, "word") {
 				t.Errorf("%s: %q", name, got)
 			}
 		}

@@ -98,11 +98,10 @@ func proofOf(r *http.Request, before http.Header, form url.Values) []string {
 			list = append(list, values...)
 		}
 	}
-	if _, secret, ok := r.BasicAuth(); ok {
-		plain, _ := url.QueryUnescape(secret)
-		list = append(list, strings.TrimPrefix(r.Header.Get("Authorization"), "Basic "), secret, plain)
-	}
-	return list
+	_, bare, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	_, encoded, _ := r.BasicAuth()
+	plain, _ := url.QueryUnescape(encoded)
+	return append(list, bare, encoded, plain)
 }
 
 // secrets are what a server's words must not repeat.
@@ -117,10 +116,11 @@ func (q request) secrets() []string {
 	return slices.DeleteFunc(list, func(s string) bool { return s == "" })
 }
 
-// clean makes a server's words fit for an error.
+// clean makes a server's words fit for an error. They may quote the body as it was
+// sent.
 func (q request) clean(words string) string {
 	for _, s := range q.secrets() {
-		words = strings.ReplaceAll(words, s, "[secret]")
+		words = strings.NewReplacer(s, "[secret]", url.QueryEscape(s), "[secret]").Replace(words)
 	}
 	return exchange.Clean(words)
 }
