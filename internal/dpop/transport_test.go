@@ -398,7 +398,7 @@ func TestNoUsableKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Header.Set("Authorization", "DPoP a")
-		if resp, err := newTransport(s, nil).RoundTrip(req); err == nil || err.Error() != says { //nolint:bodyclose // there is none
+		if resp, err := newTransport(s, nil).RoundTrip(req); err == nil || err.Error() != says {
 			t.Errorf("RoundTrip = %v, %v; want %s", resp, err, says)
 		}
 	}
