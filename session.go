@@ -518,7 +518,7 @@ const corrupt = ".corrupt"
 func (s *session) keepAside(ctx context.Context) error {
 	aside := s.key + corrupt
 	item, err := s.store.Load(ctx, aside) // without an item its version is empty, and Save creates
-	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+	if err != nil && !errors.Is(err, storage.ErrNotFound) && !errors.Is(err, storage.ErrCorrupt) {
 		return err
 	}
 	_, err = s.store.Save(ctx, aside, []byte(s.damaged), item.Version)

@@ -226,6 +226,9 @@ func (b *board) plan(next time.Time) {
 func (b *board) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.state == Closed {
+		return
+	}
 	b.enter(Closed)
 	b.next = -1
 	b.remark()

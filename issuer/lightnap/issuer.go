@@ -65,8 +65,6 @@ func (i *Issuer) prepare() {
 		i.fault = errors.New("lightnap: BaseURL is not a URL")
 	case u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		i.fault = errors.New("lightnap: BaseURL is not scheme://host[:port][/path]")
-	case strings.HasSuffix(strings.ToLower(strings.TrimRight(u.Path, "/")), "/api"):
-		i.fault = errors.New("lightnap: BaseURL ends in /api: give it without /api")
 	case !origin.Secure(u):
 		i.fault = fmt.Errorf("lightnap: BaseURL %s: only https, or http on loopback", u)
 	}
