@@ -231,7 +231,8 @@ func (r *refresher) plan() (next time.Time) {
 // Do implements agenda.Task: it is one turn of the loop.
 func (r *refresher) Do(due bool) time.Time {
 	defer r.rest()
-	if _, _ = r.setBack(nil); !r.begin() {
+	r.setBack(nil)
+	if !r.begin() {
 		r.end()
 		return time.Time{}
 	}

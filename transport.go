@@ -71,7 +71,7 @@ func (t *Transport) send(req *http.Request) (*http.Response, error) {
 	}
 	if !t.covers(req) {
 		if t.client != nil && req.URL != nil {
-			t.client.board.debug("evertoken: not among the origins", slog.String("origin", req.URL.Scheme+"://"+req.URL.Host))
+			t.client.board.debug("evertoken: not among the origins", slog.String("host", req.URL.Host))
 		}
 		return t.base().RoundTrip(req)
 	}
