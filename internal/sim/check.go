@@ -823,8 +823,6 @@ func (c *checker) signedOut(err error) bool { return errors.Is(err, evertoken.Er
 // converged checks that all processes have one token, and that it is good: the
 // one in the store, or its predecessor if there was no check since.
 func (c *checker) converged(when string) {
-	data, _ := c.w.store.record()
-	r := c.read(data)
 	for i := range c.w.slots {
 		p := c.w.process(i)
 		if p == nil {
@@ -832,6 +830,8 @@ func (c *checker) converged(when string) {
 			continue
 		}
 		t, err := p.token(c.w.ctx)
+		data, _ := c.w.store.record() // anew for each: to ask takes time, in which another may renew
+		r := c.read(data)
 		switch {
 		case r.SID == "" || r.Over:
 			if !c.signedOut(err) {

@@ -44,6 +44,8 @@ func table() []mutation {
 			"	return min(max(l.lastCall(now).Sub(now), time.Minute), 3*time.Minute)", "	return 5 * time.Second"}}},
 		{"a prompt retry after silence", 3, []edit{{schedule,
 			"	case f.sent == 1 && !f.silent:", "	case f.sent == 1:"}}},
+		{"a 401 shortens no wait", 295, []edit{{loop,
+			"	if cause == causeRefused {\n		return h.until.Add(-h.early)", "	if cause == \"\" {\n		return h.until.Add(-h.early)"}}},
 		{"prompt retries without end", 81, []edit{{schedule,
 			"	case f.sent == 1 && !f.silent:", "	case !f.silent:"}}},
 		{"Close cancels what is sent", 8, []edit{{flights,
