@@ -22,7 +22,7 @@ func Example() {
 	issuer := &lightnap.Issuer{BaseURL: "https://api.example.com"}
 	client, err := evertoken.New(ctx, evertoken.Config{
 		Issuer: issuer,
-		Store:  storage.NewFile("/var/lib/example/session"),
+		Store:  storage.NewFile("session"),
 		Login: func(ctx context.Context) (evertoken.Token, error) {
 			return issuer.Login(ctx, lightnap.Credentials{Login: "me@example.com", Password: os.Getenv("PASSWORD"), RememberMe: true})
 		},
@@ -50,7 +50,7 @@ func ExamplePool() {
 		Config: evertoken.Config{
 			Issuer:  issuer,
 			Origins: []string{"https://api.example.com"},
-			Store:   storage.NewFile("/var/lib/example/sessions"),
+			Store:   storage.NewFile("sessions"),
 			OnEvent: func(e evertoken.Event) {
 				if e.Kind == evertoken.SessionEnded {
 					log.Printf("%s has to sign in again", e.Session)
