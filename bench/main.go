@@ -40,7 +40,7 @@ type part struct {
 func parts(patience time.Duration) []part {
 	return []part{
 		{"request", func(ctx context.Context) (section, error) {
-			return measureRequests(ctx, effort{rounds: 21, turns: 11, requests: 5000})
+			return measureRequests(ctx, effort{rounds: 41, turns: 11, requests: 5000})
 		}},
 		{"expiry", func(ctx context.Context) (section, error) { return measureExpiry(ctx, patience) }},
 		{"sessions", func(ctx context.Context) (section, error) { return measureSessions(ctx, 200) }},
