@@ -83,6 +83,33 @@ func TestLastMomentsOfAToken(t *testing.T) {
 	})
 }
 
+// Nobody knows when in an exchange the issuer began to count. While attempts fail, the
+// token is sent for as long as it may be good, a second after its end at most.
+func TestVeryEndOfAToken(t *testing.T) {
+	const trip = 300 * time.Millisecond
+	inBriefWorld(t, func(t *testing.T, w *world) {
+		w.issuer.then(func(context.Context, Token) (Token, error) {
+			sent := w.clock.Now()
+			<-w.clock.Timer(trip).C
+			token := w.issuer.mint()
+			token.Expiry = sent.Add(4 * time.Second)
+			return token, nil
+		}, unavailable(time.Minute))
+		w.pass(2500 * time.Millisecond)
+		w.wantToken("access-2")
+		end := w.client.Status().Expiry.Add(trip)
+		w.pass(end.Sub(w.clock.Now()) - 1)
+		if done := w.asking(); len(done) == 0 || (<-done).access != "access-2" {
+			t.Error("it is not served at once")
+		}
+		w.pass(1)
+		var failed *RefreshError
+		if got := <-w.asking(); !errors.As(got.err, &failed) {
+			t.Errorf("after its end there is %+v", got)
+		}
+	})
+}
+
 // Who finds no token less than a second before the next attempt waits for it.
 func TestShortHoldIsWaitedOut(t *testing.T) {
 	for name, tt := range map[string]struct {

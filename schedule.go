@@ -7,6 +7,7 @@ import (
 
 const (
 	unknownLife  = time.Hour        // a token of unknown expiry is renewed at this age
+	mostDoubt    = time.Second      // about a token's end; an exchange that took longer says nothing: this process may have slept
 	lastTry      = 30 * time.Second // before the access token dies: when an unexplained attempt is repeated
 	backoffFirst = time.Second
 	backoffMost  = time.Minute
@@ -21,15 +22,16 @@ const (
 // A life is the span of one access token on the wall clock.
 type life struct {
 	issued time.Time
-	expiry time.Time // zero: unknown
-	dead   time.Time // from here on it is not sent any more; zero: never
+	expiry time.Time     // zero: unknown
+	dead   time.Time     // from here on it is not sent any more; zero: never
+	doubt  time.Duration // for how long after expiry it may still be good: the issuer counts from somewhere in the exchange
 }
 
 // newLife allows for what a token loses on its way: servers cut instants to
 // whole seconds, and a request travels for as long as the exchange did. A token
 // that lives for seconds can spare no more than a quarter of them.
 func newLife(t Token, roundTrip time.Duration) life {
-	l := life{issued: t.IssuedAt, expiry: t.Expiry, dead: t.Expiry}
+	l := life{issued: t.IssuedAt, expiry: t.Expiry, dead: t.Expiry, doubt: max(0, min(roundTrip, mostDoubt))}
 	if !l.expiry.IsZero() {
 		l.dead = l.expiry.Add(-min(time.Second+roundTrip, l.lifetime()/4))
 	}

@@ -93,6 +93,16 @@ func TestTicks(t *testing.T) {
 	}
 }
 
+// How long an exchange took says when the issuer may have begun to count, but not if
+// it took so long that somebody must have slept.
+func TestDoubt(t *testing.T) {
+	for trip, want := range map[time.Duration]time.Duration{-time.Second: 0, 0: 0, 300 * time.Millisecond: 300 * time.Millisecond, time.Hour: time.Second} {
+		if got := lived(time.Hour, trip).doubt; got != want {
+			t.Errorf("after an exchange of %v: %v, want %v", trip, got, want)
+		}
+	}
+}
+
 // Full jitter: a draw from all of a time that doubles up to a minute.
 func TestBackoff(t *testing.T) {
 	for _, tt := range []struct {

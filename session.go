@@ -114,7 +114,7 @@ func (s *snapshot) alive(now time.Time) bool {
 // lingers says that the access token is in its last moments: not to be sent any more,
 // but maybe still taken by a server.
 func (s *snapshot) lingers(now time.Time) bool {
-	return s.err == nil && s.Tokens.AccessToken != "" && now.Before(s.life.expiry)
+	return s.err == nil && s.Tokens.AccessToken != "" && now.Before(s.life.expiry.Add(s.life.doubt))
 }
 
 // sameToken says that two snapshots send the same access token of one sign-in.

@@ -667,6 +667,7 @@ func (c *checker) used(p *process, u *url.URL, jwt string) {
 	if a.hidden || c.rolled.After(a.saved) {
 		return // who adopts it cannot know how old it is
 	}
+	tolerance += min(a.refresh.trip, time.Second) // the client cannot know when in the exchange it began
 	if late := now.Sub(a.ends) - tolerance; late > 0 && c.w.rates[hostClock]+c.w.rates[issuerClock] == 0 {
 		c.violateLocked("%s uses an access token %v after its end", p.slot, late)
 	}
