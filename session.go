@@ -458,6 +458,8 @@ func (s *session) compare(r record.Record, v storage.Version, last time.Time) {
 		n = known.with(r)
 	case known.Note.Open(): // the token may be as old as the attempt that brought it
 		n = newSnapshot(r.Clamped(known.before().noteFrom, now), 0)
+	case !s.saved.Load(): // both came of one record, whose access token theirs may still have
+		n = newSnapshot(r.Clamped(time.Time{}, now), 0)
 	default:
 		n = newSnapshot(r.Clamped(last, now), 0)
 	}

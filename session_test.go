@@ -803,3 +803,28 @@ func TestPairWaitsForItsTurn(t *testing.T) {
 		}
 	})
 }
+
+// Two processes have exchanged one refresh token, which the issuer's grace allows. The
+// other one's answer was cut off and brought no access token, so it has kept the old
+// one; what we saved too late does not make that any younger.
+func TestOldAccessTokenBesideANewRefreshToken(t *testing.T) {
+	inWorld(t, time.Hour, nil, func(t *testing.T, w *world) {
+		w.signIn()
+		w.pass(50 * time.Minute)
+		w.issuer.then(func(context.Context, Token) (Token, error) {
+			token := w.issuer.mint()
+			w.change(func(r record.Record) record.Record {
+				r = r.Announced("other", causeDue, w.clock.Now())
+				tokens := r.Tokens
+				tokens.RefreshToken = token.RefreshToken
+				return r.Next(tokens, r.Cause)
+			})
+			return token, nil
+		})
+		_ = w.client.Refresh(t.Context())
+		w.wantToken("access-1")
+		if got, want := w.client.Status().Expiry, epoch.Add(time.Hour); !got.Equal(want) {
+			t.Errorf("it ends at %v, not %v", got, want)
+		}
+	})
+}
