@@ -108,17 +108,16 @@ func (c *Config) check() []string {
 		}
 	}
 	bad := len(faults) > 0 // a faulty issuer may name no origins for that reason
-	for _, d := range []struct {
-		name  string
-		value time.Duration
-	}{{"CheckInterval", c.CheckInterval}, {"ExpiryWindow", c.ExpiryWindow}} {
+	span := func(name string, d time.Duration) {
 		switch {
-		case d.value < 0:
-			fault("%s is negative: %v", d.name, d.value)
-		case d.value > 0 && d.value < time.Millisecond: // a number without its unit
-			fault("%s is %v, less than a millisecond", d.name, d.value)
+		case d < 0:
+			fault("%s is negative: %v", name, d)
+		case d > 0 && d < time.Millisecond: // a number without its unit
+			fault("%s is %v, less than a millisecond", name, d)
 		}
 	}
+	span("CheckInterval", c.CheckInterval)
+	span("ExpiryWindow", c.ExpiryWindow)
 	if !(c.WindowFraction >= 0 && c.WindowFraction <= 1) {
 		fault("WindowFraction is not between 0 and 1: %v", c.WindowFraction)
 	}

@@ -111,21 +111,7 @@ func TestCloseAfterTheRecordHasChanged(t *testing.T) {
 			s.once("saved", func(context.Context) error { return errDisk })
 		},
 		"somebody else's note": func(w *world, s *hookedStore) {
-			item, err := s.Memory.Load(w.t.Context(), "default")
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			r, err := record.Decode("default", item.Data)
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			data, err := r.Announced("other", causeDue, w.clock.Now()).Encode()
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			if _, err := s.Memory.Save(w.t.Context(), "default", data, item.Version); err != nil {
-				w.t.Fatal(err)
-			}
+			w.change(func(r record.Record) record.Record { return r.Announced("other", causeDue, w.clock.Now()) })
 			s.once("save", func(context.Context) error { return errDisk })
 		},
 	} {

@@ -158,7 +158,7 @@ type failure struct {
 // because the first request may still arrive. A wrong password is tried ever
 // more rarely: a few of them lock an account.
 func (f failure) retryAt(now time.Time, l life, random float64) time.Time {
-	again := now.Add(backoff(now, f.count, l, random))
+	again, last := now.Add(backoff(now, f.count, l, random)), l.lastCall(now)
 	switch {
 	case f.late && f.count == 1:
 		return now
@@ -172,8 +172,8 @@ func (f failure) retryAt(now time.Time, l life, random float64) time.Time {
 		return again
 	case f.sent == 1 && !f.silent:
 		return now
-	case l.lastCall(now).After(now):
-		return l.lastCall(now)
+	case last.After(now):
+		return last
 	case f.sent == 1:
 		return now
 	}

@@ -1,6 +1,7 @@
 package evertoken
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -86,16 +87,13 @@ const maxLifetime = 10 * 365 * 24 * time.Hour
 // counts from when the token was asked for: whatever the answer took on its way
 // is time that the token has already lost.
 func (t Token) normalize(sentAt time.Time) (Token, error) {
-	for i := range len(t.AccessToken) {
-		if c := t.AccessToken[i]; c <= ' ' || c >= 0x7f {
-			return Token{}, fmt.Errorf("access token cannot stand in a header: byte %d is %#x", i, c)
-		}
-	}
 	t.TokenType = strings.TrimSpace(t.TokenType)
-	for i := range len(t.TokenType) {
-		if c := t.TokenType[i]; c < ' ' || c == 0x7f {
-			return Token{}, fmt.Errorf("token type cannot stand in a header: byte %d is %#x", i, c)
-		}
+	err := cmp.Or(
+		unfit("access token", t.AccessToken, func(c byte) bool { return c <= ' ' || c >= 0x7f }),
+		unfit("token type", t.TokenType, func(c byte) bool { return c < ' ' || c == 0x7f }),
+	)
+	if err != nil {
+		return Token{}, err
 	}
 	if t.TokenType == "" {
 		t.TokenType = "Bearer"
@@ -110,6 +108,16 @@ func (t Token) normalize(sentAt time.Time) (Token, error) {
 	t.Expiry, t.RefreshExpiry = earliest(t.Expiry, limit), earliest(t.RefreshExpiry, limit)
 	t.IssuedAt, t.Expiry, t.RefreshExpiry = t.IssuedAt.UTC().Round(0), t.Expiry.UTC().Round(0), t.RefreshExpiry.UTC().Round(0)
 	return t, nil
+}
+
+// unfit names the first byte for which a part of a header is bad; nil if there is none.
+func unfit(what, part string, bad func(byte) bool) error {
+	for i := range len(part) {
+		if bad(part[i]) {
+			return fmt.Errorf("%s cannot stand in a header: byte %d is %#x", what, i, part[i])
+		}
+	}
+	return nil
 }
 
 // authorization is the value of the header that carries the token.
